@@ -1,0 +1,310 @@
+//! Why a vCPU left its guest: the syndrome, decoded.
+//!
+//! The raw registers come from `el2`; nothing here reads hardware. Encodings are from the Arm ARM (DDI 0487)
+//! D24.2.40, ESR_EL2.
+
+use crate::addr::Ipa;
+
+/// What the vector told: which of the four ways out of a guest it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Vector {
+    /// Synchronous exception from AArch64 at EL1 or EL0.
+    Sync = 0,
+    /// Physical interrupt.
+    Irq = 1,
+    /// Physical fast interrupt: Tessera routes none there.
+    Fiq = 2,
+    /// System error.
+    SError = 3,
+}
+
+/// The registers that describe an exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Syndrome {
+    /// ESR_EL2.
+    pub esr: u64,
+    /// FAR_EL2: virtual address of an abort.
+    pub far: u64,
+    /// HPFAR_EL2: IPA of a stage 2 abort, bits 47:12 in bits 43:4.
+    pub hpfar: u64,
+}
+
+/// Exception classes, ESR_ELx.EC (Arm ARM D24.2.40, table "EC").
+pub mod ec {
+    /// Unknown reason: an instruction that is undefined here.
+    pub const UNKNOWN: u64 = 0x00;
+    /// Trapped WFI or WFE.
+    pub const WFX: u64 = 0x01;
+    /// Trapped access to SIMD or floating point.
+    pub const FP_SIMD: u64 = 0x07;
+    /// Trapped use of pointer authentication.
+    pub const PAUTH: u64 = 0x09;
+    /// Illegal execution state.
+    pub const ILLEGAL_STATE: u64 = 0x0e;
+    /// HVC from AArch64.
+    pub const HVC64: u64 = 0x16;
+    /// SMC from AArch64.
+    pub const SMC64: u64 = 0x17;
+    /// Trapped MSR, MRS or system instruction.
+    pub const SYSREG: u64 = 0x18;
+    /// Trapped SVE.
+    pub const SVE: u64 = 0x19;
+    /// Trapped SME.
+    pub const SME: u64 = 0x1d;
+    /// Instruction abort from a lower exception level.
+    pub const INSTR_ABORT_LOWER: u64 = 0x20;
+    /// Instruction abort without a change of exception level.
+    pub const INSTR_ABORT_SAME: u64 = 0x21;
+    /// Data abort from a lower exception level.
+    pub const DATA_ABORT_LOWER: u64 = 0x24;
+    /// Data abort without a change of exception level.
+    pub const DATA_ABORT_SAME: u64 = 0x25;
+}
+
+/// A decoded exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// A physical interrupt is pending: acknowledge it and see.
+    Irq,
+    /// Hypervisor call with its immediate; the return address is behind it.
+    Hvc(u16),
+    /// Secure monitor call with its immediate, trapped before it happened.
+    Smc(u16),
+    /// Access to a trapped system register.
+    SysReg(SysRegAccess),
+    /// Load or store to an IPA that no stage 2 entry maps, described well enough to emulate.
+    Mmio(MmioAccess),
+    /// Any other abort on stage 2.
+    Abort(StageTwoAbort),
+    /// WFI (`false`) or WFE (`true`) that was trapped.
+    Wfx(bool),
+    /// An instruction of an extension that guests do not have (SVE, SME, trapped PAuth, ...).
+    Undefined,
+    /// System error taken while the guest ran.
+    SError,
+    /// An exception that no trap of ours produces.
+    Unexpected,
+}
+
+/// A trapped MSR or MRS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SysRegAccess {
+    /// Which register.
+    pub reg: SysReg,
+    /// General-purpose register that gives or takes the value; 31 is XZR.
+    pub rt: u8,
+    /// MSR, or MRS where `false`.
+    pub write: bool,
+}
+
+/// A system register by its encoding, packed as ISS of EC 0x18 has it without Rt and direction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SysReg(pub u32);
+
+impl SysReg {
+    /// The register S`op0`_`op1`_C`crn`_C`crm`_`op2`.
+    pub const fn new(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> Self {
+        Self(op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1)
+    }
+
+    const MASK: u64 = 0x003f_fc1e;
+
+    /// Op0 of the encoding.
+    pub const fn op0(self) -> u32 {
+        self.0 >> 20 & 3
+    }
+    /// Op1 of the encoding.
+    pub const fn op1(self) -> u32 {
+        self.0 >> 14 & 7
+    }
+    /// CRn of the encoding.
+    pub const fn crn(self) -> u32 {
+        self.0 >> 10 & 15
+    }
+    /// CRm of the encoding.
+    pub const fn crm(self) -> u32 {
+        self.0 >> 1 & 15
+    }
+    /// Op2 of the encoding.
+    pub const fn op2(self) -> u32 {
+        self.0 >> 17 & 7
+    }
+}
+
+impl core::fmt::Debug for SysReg {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        
+        write!(f, "S{}_{}_C{}_C{}_{}", self.op0(), self.op1(), self.crn(), self.crm(), self.op2())
+    }
+}
+
+/// A load or store to emulate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MmioAccess {
+    /// Where.
+    pub ipa: Ipa,
+    /// Bytes: 1, 2, 4 or 8.
+    pub size: u8,
+    /// Store, or load where `false`.
+    pub write: bool,
+    /// General-purpose register; 31 is XZR.
+    pub rt: u8,
+    /// A load extends the sign of what it read.
+    pub sign_extend: bool,
+    /// A load into a 64-bit register (matters for the sign extension).
+    pub sixty_four: bool,
+}
+
+/// An abort on stage 2 that is not an emulated access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StageTwoAbort {
+    /// Where, as the guest calls it.
+    pub ipa: Ipa,
+    /// Virtual address, for FAR_EL1.
+    pub va: u64,
+    /// Instruction fetch, or data where `false`.
+    pub fetch: bool,
+    /// Store (data aborts only).
+    pub write: bool,
+    /// The walk of the guest's own (stage 1) tables took it.
+    pub walk: bool,
+    /// Level of the stage 1 walk, as the fault status code tells it; only where `walk`.
+    pub level: u8,
+    /// A permission fault, or a translation fault where `false`.
+    pub permission: bool,
+    /// An external abort reported by the bus, not a fault of the tables.
+    pub external: bool,
+}
+
+impl Exit {
+    /// Decodes what the vector and the registers say.
+    #[inline(always)]
+    pub fn decode(vector: Vector, syndrome: impl Fn() -> Syndrome, esr: u64) -> Self {
+        match vector {
+            Vector::Irq | Vector::Fiq => Self::Irq,
+            Vector::SError => Self::SError,
+            Vector::Sync => Self::decode_sync(esr, syndrome),
+        }
+    }
+
+    #[inline(always)]
+    fn decode_sync(esr: u64, syndrome: impl Fn() -> Syndrome) -> Self {
+        match esr >> 26 & 0x3f {
+            ec::HVC64 => Self::Hvc(esr as u16),
+            ec::SMC64 => Self::Smc(esr as u16),
+            ec::SYSREG => Self::SysReg(SysRegAccess {
+                reg: SysReg((esr & SysReg::MASK) as u32),
+                rt: (esr >> 5 & 31) as u8,
+                write: esr & 1 == 0,
+            }),
+            ec::DATA_ABORT_LOWER => decode_data_abort(syndrome()),
+            ec::INSTR_ABORT_LOWER => Self::Abort(decode_abort(syndrome(), true)),
+            ec::WFX => Self::Wfx(esr & 1 != 0),
+            ec::UNKNOWN | ec::FP_SIMD | ec::PAUTH | ec::SVE | ec::SME => Self::Undefined,
+            _ => Self::Unexpected,
+        }
+    }
+}
+
+/// ESR_ELx.ISS of aborts (Arm ARM D24.2.40, "ISS encoding for an exception from a Data Abort").
+pub mod iss {
+    /// Instruction syndrome valid: SAS, SSE, SRT and SF hold.
+    pub const ISV: u64 = 1 << 24;
+    /// Sign extend.
+    pub const SSE: u64 = 1 << 21;
+    /// The register is 64 bits wide.
+    pub const SF: u64 = 1 << 15;
+    /// The fault was on a stage 2 access for a stage 1 walk.
+    pub const S1PTW: u64 = 1 << 7;
+    /// Cache maintenance or address translation instruction.
+    pub const CM: u64 = 1 << 8;
+    /// Write, not read.
+    pub const WNR: u64 = 1 << 6;
+    /// External abort type.
+    pub const EA: u64 = 1 << 9;
+    /// FAR is not valid.
+    pub const FNV: u64 = 1 << 10;
+    /// Instruction length: 32 bits.
+    pub const IL: u64 = 1 << 25;
+}
+
+/// Fault status code without its level.
+const DFSC_KIND: u64 = 0x3c;
+const DFSC_TRANSLATION: u64 = 0x04;
+const DFSC_PERMISSION: u64 = 0x0c;
+
+#[inline(always)]
+fn decode_data_abort(s: Syndrome) -> Exit {
+    let translation = s.esr & DFSC_KIND == DFSC_TRANSLATION;
+    if s.esr & iss::ISV == 0 || s.esr & (iss::S1PTW | iss::CM) != 0 || !translation {
+        return Exit::Abort(decode_abort(s, false));
+    }
+    Exit::Mmio(MmioAccess {
+        ipa: fault_ipa(s),
+        size: 1 << (s.esr >> 22 & 3),
+        write: s.esr & iss::WNR != 0,
+        rt: (s.esr >> 16 & 31) as u8,
+        sign_extend: s.esr & iss::SSE != 0,
+        sixty_four: s.esr & iss::SF != 0,
+    })
+}
+
+/// HPFAR_EL2.FIPA with the page offset that FAR_EL2 gives.
+#[inline(always)]
+fn fault_ipa(s: Syndrome) -> Ipa {
+    Ipa((s.hpfar & 0x0000_0fff_ffff_fff0) << 8 | s.far & 0xfff)
+}
+
+fn decode_abort(s: Syndrome, fetch: bool) -> StageTwoAbort {
+    let kind = s.esr & DFSC_KIND;
+    StageTwoAbort {
+        ipa: fault_ipa(s),
+        va: s.far,
+        fetch,
+        write: !fetch && s.esr & iss::WNR != 0,
+        walk: s.esr & iss::S1PTW != 0,
+        level: (s.esr & 3) as u8,
+        permission: kind == DFSC_PERMISSION,
+        external: kind == 0x10 || kind == 0x14,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_register_access_is_decoded_from_its_syndrome() {
+        // MSR ICC_SGI1R_EL1, x3: S3_0_C12_C11_5.
+        let reg = SysReg::new(3, 0, 12, 11, 5);
+        let esr = ec::SYSREG << 26 | iss::IL | u64::from(reg.0) | 3 << 5;
+        let exit = Exit::decode(Vector::Sync, || unreachable!(), esr);
+        assert_eq!(exit, Exit::SysReg(SysRegAccess { reg, rt: 3, write: true }));
+        assert_eq!((reg.op0(), reg.op1(), reg.crn(), reg.crm(), reg.op2()), (3, 0, 12, 11, 5));
+    }
+
+    #[test]
+    fn a_load_from_a_device_is_decoded_with_its_full_address() {
+        let esr = ec::DATA_ABORT_LOWER << 26 | iss::IL | iss::ISV | 2 << 22 | 7 << 16 | 0x07;
+        let s = Syndrome { esr, far: 0xffff_0000_0000_0018, hpfar: 0x0900_0000 >> 8 };
+        let want = MmioAccess {
+            ipa: Ipa(0x0900_0018),
+            size: 4,
+            write: false,
+            rt: 7,
+            sign_extend: false,
+            sixty_four: false,
+        };
+        assert_eq!(Exit::decode(Vector::Sync, || s, esr), Exit::Mmio(want));
+    }
+
+    #[test]
+    fn a_fault_of_the_guests_own_table_walk_is_no_access_to_emulate() {
+        let esr = ec::DATA_ABORT_LOWER << 26 | iss::IL | iss::ISV | iss::S1PTW | 0x05;
+        let s = Syndrome { esr, far: 0x1234, hpfar: 0x10 };
+        let Exit::Abort(abort) = Exit::decode(Vector::Sync, || s, esr) else { panic!() };
+        assert!(abort.walk && !abort.fetch && !abort.permission);
+        assert_eq!(abort.level, 1);
+    }
+}

@@ -1,0 +1,47 @@
+//! What the decisions need from the machine. `el2` implements [`Hw`] on the board, [`fake`] in host tests.
+//!
+//! Guest memory is reached by copies alone: no method gives a reference to it, because the guest writes to it at the
+//! same time. Callers pass ranges that lie in RAM of the guest concerned (they come from [`crate::guest_mem`]); an
+//! implementation may stop the board on any other.
+
+use crate::addr::{CpuId, Ipa, Pa, VmId};
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+
+/// The machine under the decisions.
+pub trait Hw {
+    /// The physical counter, in ticks of [`Hw::counter_hz`].
+    fn now(&self) -> u64;
+    /// Ticks a second of the counter.
+    fn counter_hz(&self) -> u64;
+
+    /// Copies `into.len()` bytes from memory at `at`.
+    fn read(&self, at: Pa, into: &mut [u8]);
+    /// Copies `from` to memory at `at`.
+    fn write(&self, at: Pa, from: &[u8]);
+    /// Loads an aligned 16-bit value with acquire ordering: later reads are not older than it.
+    fn load_u16_acquire(&self, at: Pa) -> u16;
+    /// Stores an aligned 16-bit value with release ordering: earlier writes are seen before it.
+    fn store_u16_release(&self, at: Pa, value: u16);
+    /// Orders all earlier memory accesses before all later ones (`DMB ISH`).
+    fn fence(&self);
+    /// Loads an aligned 64-bit translation table descriptor.
+    fn load_descriptor(&self, at: Pa) -> u64;
+    /// Stores an aligned 64-bit translation table descriptor such that a table walk that follows sees it (`DSB ISHST`
+    /// where the walk is not ordered otherwise).
+    fn store_descriptor(&self, at: Pa, value: u64);
+
+    /// Takes `1 << order` contiguous zeroed frames, aligned to their size, or `None` where memory is short.
+    fn take_frames(&self, order: u8) -> Option<Pa>;
+    /// Gives frames back that [`Hw::take_frames`] gave.
+    fn give_frames(&self, at: Pa, order: u8);
+
+    /// Invalidates what any core's TLB holds of one page of a guest, both stages, and waits until it is gone.
+    fn tlb_invalidate_ipa(&self, vm: VmId, ipa: Ipa);
+    /// Invalidates all that any core's TLB holds of a guest, and waits until it is gone.
+    fn tlb_invalidate_vm(&self, vm: VmId);
+
+    /// Makes `cpu` leave its guest (or its sleep) and look at what it has to do.
+    fn kick(&self, cpu: CpuId);
+}

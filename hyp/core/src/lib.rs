@@ -1,0 +1,33 @@
+//! What decides. Every decision of the hypervisor is a function in this crate: safe Rust without hardware, clock or
+//! global state, so that it runs, and is tested, on any host. What it needs from the machine it asks of [`hw::Hw`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod addr;
+pub mod bundle;
+pub mod config;
+pub mod console;
+pub mod disk;
+pub mod exit;
+pub mod fdt;
+pub mod frames;
+pub mod guest_dt;
+pub mod guest_mem;
+pub mod hw;
+pub mod id_regs;
+pub mod image;
+pub mod inject;
+pub mod paging;
+pub mod psci;
+pub mod smccc;
+pub mod stage2;
+pub mod sysreg;
+pub mod trng;
+pub mod vgic;
+pub mod virtio;
+pub mod vtimer;
+pub mod vuart;
