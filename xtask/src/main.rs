@@ -1,2 +1,47 @@
-//! stub
-fn main() {}
+//! The only build interface of Tessera: `cargo xtask --help`.
+//!
+//! One subcommand, one module. What a step needs, it makes: `run` builds, sets up and bundles by itself, so that a
+//! clean clone and one command are enough. Everything made lands under `target/`.
+
+mod elf;
+mod images;
+mod proc;
+mod progress;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about, version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Build(images::BuildArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Build(args) => images::run(&workspace, &args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,103 @@
+//! `cargo xtask build`: the hypervisor's image and the bare-metal test guests.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use crate::elf;
+use crate::proc;
+use crate::toolchain::{TARGET, Toolchain};
+use crate::workspace::Workspace;
+
+/// Build target/tessera.img and the bare-metal test guests (target/guests/*.img)
+#[derive(Args)]
+pub struct BuildArgs {
+    /// What to build [default: everything]
+    #[arg(value_enum)]
+    what: Vec<Image>,
+}
+
+/// A flat image that this tree builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Image {
+    /// The hypervisor
+    Tessera,
+    /// The guest that checks each architectural promise
+    Probe,
+    /// The guest that attacks
+    Rogue,
+    /// The guest that measures
+    Bench,
+}
+
+impl Image {
+    /// All of them.
+    pub const ALL: [Image; 4] = [Image::Tessera, Image::Probe, Image::Rogue, Image::Bench];
+
+    /// Its package and the name of its binary.
+    fn package(self) -> (&'static str, &'static str) {
+        match self {
+            Image::Tessera => ("tessera-el2", "tessera"),
+            Image::Probe => ("guest-probe", "guest-probe"),
+            Image::Rogue => ("guest-rogue", "guest-rogue"),
+            Image::Bench => ("guest-bench", "guest-bench"),
+        }
+    }
+
+    /// Where the flat image goes. Scripts rely on `target/tessera.img`.
+    pub fn path(self, workspace: &Workspace) -> PathBuf {
+        workspace.target(match self {
+            Image::Tessera => "tessera.img",
+            Image::Probe => "guests/probe.img",
+            Image::Rogue => "guests/rogue.img",
+            Image::Bench => "guests/bench.img",
+        })
+    }
+}
+
+/// Runs `cargo xtask build`.
+pub fn run(workspace: &Workspace, args: &BuildArgs) -> Result<()> {
+    let what = if args.what.is_empty() { &Image::ALL[..] } else { &args.what };
+    build(workspace, what)?;
+    for image in what {
+        let path = image.path(workspace);
+        let bytes = path.metadata().map(|meta| meta.len()).unwrap_or(0);
+        println!("{}: {bytes} bytes", workspace.show(&path));
+    }
+    Ok(())
+}
+
+/// Builds `what` in release mode.
+pub fn build(workspace: &Workspace, what: &[Image]) -> Result<()> {
+    let toolchain = Toolchain::require()?;
+    for image in what {
+        build_one(workspace, toolchain, *image)?;
+    }
+    Ok(())
+}
+
+/// One cargo call a package, so that an image does not depend on what was built with it.
+fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Result<()> {
+    let (package, binary) = image.package();
+    let directory = workspace.target("bare");
+    let mut cargo = toolchain.cargo("build");
+    cargo.args(["--quiet", "--release", "--package", package, "--target-dir"]).arg(&directory);
+    proc::show_output(cargo.current_dir(workspace.root()))?;
+    let built = directory.join(TARGET).join("release").join(binary);
+    let file = std::fs::read(&built)
+        .with_context(|| format!("{package} has no binary at {}", workspace.show(&built)))?;
+    let flat = elf::flatten(&file).with_context(|| workspace.show(&built))?;
+    write_if_changed(&image.path(workspace), &flat)
+}
+
+/// Writes `data` unless it is there already, so that times tell what changed.
+pub fn write_if_changed(path: &Path, data: &[u8]) -> Result<()> {
+    if std::fs::read(path).is_ok_and(|old| old == data) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    std::fs::write(path, data).with_context(|| format!("cannot write {}", path.display()))
+}
