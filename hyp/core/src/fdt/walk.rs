@@ -1,0 +1,121 @@
+//! All nodes in one pass, with what a node cannot know alone: its parents' cell sizes and address translation.
+
+use super::{Blocks, Cells, MAX_DEPTH, Node, Property, Regs, Token, prop};
+
+/// A node met on a walk.
+#[derive(Clone, Copy)]
+pub struct Visit<'a> {
+    /// The node.
+    pub node: Node<'a>,
+    /// 0 for the root.
+    pub depth: usize,
+    /// Cell sizes of the parent, by which `reg` is read.
+    pub cells: Cells,
+}
+
+impl<'a> Visit<'a> {
+    /// The pairs of `reg`, as the parent bus counts addresses (see [`Walk::translate`]).
+    pub fn reg(&self) -> Regs<'a> {
+        self.node.reg(self.cells)
+    }
+}
+
+/// What is known of a node on the way down.
+#[derive(Clone, Copy)]
+struct Bus<'a> {
+    /// For its children.
+    cells: Cells,
+    /// Where its children's addresses are in its parent's; no property, no place.
+    ranges: Option<Property<'a>>,
+}
+
+/// Depth-first walk, parents before children.
+#[derive(Clone)]
+pub struct Walk<'a> {
+    blocks: Blocks<'a>,
+    at: usize,
+    /// Nodes that are open, the one given out last included.
+    open: usize,
+    buses: [Bus<'a>; MAX_DEPTH],
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(blocks: Blocks<'a>) -> Self {
+        let bus = Bus { cells: Cells::DEFAULT, ranges: None };
+        Self { blocks, at: 0, open: 0, buses: [bus; MAX_DEPTH] }
+    }
+
+    /// Where the core sees `address`, which the node given out last has in its `reg`: through the `ranges` of each
+    /// parent up to the root (DTSpec 2.3.8). `None` where a parent has none for it, as under `/cpus`.
+    pub fn translate(&self, address: u64) -> Option<u64> {
+        let mut address = address;
+        let parents = self.buses.get(..self.open.checked_sub(1)?)?;
+        // Not through the root itself: its children's addresses are the core's.
+        for pair in parents.windows(2).rev() {
+            let [above, bus] = pair else { return None };
+            address = bus.translate(above.cells, address)?;
+        }
+        Some(address)
+    }
+
+    fn open_node(&mut self, name: &'a [u8]) -> Option<Visit<'a>> {
+        let depth = self.open;
+        let cells =
+            depth.checked_sub(1).and_then(|parent| self.buses.get(parent)).map(|bus| bus.cells);
+        *self.buses.get_mut(depth)? = Bus { cells: Cells::DEFAULT, ranges: None };
+        self.open += 1;
+        let node = Node { blocks: self.blocks, name, at: self.at };
+        Some(Visit { node, depth, cells: cells.unwrap_or(Cells::DEFAULT) })
+    }
+
+    #[inline]
+    fn note(&mut self, property: Property<'a>) {
+        let Some(bus) = self.open.checked_sub(1).and_then(|here| self.buses.get_mut(here)) else {
+            return;
+        };
+        bus.cells = bus.cells.updated(&property);
+        if property.is("ranges") {
+            bus.ranges = Some(property);
+        }
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Visit<'a>;
+
+    fn next(&mut self) -> Option<Visit<'a>> {
+        loop {
+            match self.blocks.next(&mut self.at) {
+                Ok(Token::Begin(name)) => return self.open_node(name),
+                // `translate` speaks of the node given out last, whose own properties come before the next one.
+                Ok(Token::Prop(property)) => self.note(property),
+                Ok(Token::End) => self.open = self.open.checked_sub(1)?,
+                Ok(Token::Finish) | Err(_) => {
+                    self.at = self.blocks.structure.len();
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Bus<'_> {
+    /// From an address of the children to one of the parent, which has `above` cells.
+    fn translate(&self, above: Cells, address: u64) -> Option<u64> {
+        let ranges = self.ranges?.value();
+        // Empty: the same addresses.
+        if ranges.is_empty() {
+            return Some(address);
+        }
+        let (child, parent) = (usize::from(self.cells.address), usize::from(above.address));
+        let size = usize::from(self.cells.size);
+        let entries = ranges.chunks_exact(((child + parent + size) * 4).max(4));
+        entries.into_iter().find_map(|entry| {
+            let from = prop::number(entry, 0, child);
+            let to = prop::number(entry, child * 4, parent);
+            let len = prop::number(entry, (child + parent) * 4, size);
+            let offset = address.checked_sub(from).filter(|&offset| offset < len)?;
+            to.checked_add(offset)
+        })
+    }
+}
