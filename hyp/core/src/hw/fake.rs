@@ -16,6 +16,8 @@ pub enum Event {
     TlbIpa(VmId, Ipa),
     /// All of a guest was invalidated.
     TlbVm(VmId),
+    /// All of EL2 was invalidated.
+    TlbEl2,
     /// A core was kicked.
     Kick(CpuId),
     /// Frames were taken.
@@ -133,6 +135,9 @@ impl Hw for FakeHw {
     }
     fn tlb_invalidate_vm(&self, vm: VmId) {
         self.note(Event::TlbVm(vm));
+    }
+    fn tlb_invalidate_el2(&self) {
+        self.note(Event::TlbEl2);
     }
     fn kick(&self, cpu: CpuId) {
         self.note(Event::Kick(cpu));

@@ -41,6 +41,8 @@ pub trait Hw {
     fn tlb_invalidate_ipa(&self, vm: VmId, ipa: Ipa);
     /// Invalidates all that any core's TLB holds of a guest, and waits until it is gone.
     fn tlb_invalidate_vm(&self, vm: VmId);
+    /// Invalidates all that any core's TLB holds of EL2's own translations, and waits until it is gone.
+    fn tlb_invalidate_el2(&self);
 
     /// Makes `cpu` leave its guest (or its sleep) and look at what it has to do.
     fn kick(&self, cpu: CpuId);
