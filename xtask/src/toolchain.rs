@@ -68,6 +68,8 @@ impl Toolchain {
                 command.env_remove(variable);
             }
             command.env("PATH", path_with_usr_bin_first());
+            // Debian does not ship the linker that rustup's toolchain brings along.
+            command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", "ld.lld");
         }
         command
     }
