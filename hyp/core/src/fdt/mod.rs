@@ -135,7 +135,7 @@ impl<'a> Fdt<'a> {
         let structure = block("structure", 8, 36)?;
         let strings = block("strings", 12, 32)?;
         let base = field(8) as usize;
-        if base % 4 != 0 {
+        if !base.is_multiple_of(4) {
             return Err(FdtError::Block("structure"));
         }
         // With a NUL at the end of the block, every property's name has an end.
