@@ -12,6 +12,7 @@
 
 pub mod console;
 pub mod cpu;
+pub mod dma;
 pub mod fdt;
 pub mod gic;
 pub mod machine;
@@ -23,6 +24,7 @@ pub mod smp;
 mod start;
 pub mod timer;
 pub mod trap;
+pub mod virtio;
 
 pub use machine::Machine;
 
