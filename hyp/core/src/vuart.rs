@@ -652,7 +652,7 @@ mod tests {
             b.write(offset, 0);
             assert_eq!(b.read(offset), 0, "{offset:#x}");
         }
-        for offset in [0x008, 0x04c, 0x080, 0x800, 0xfdc, 0x1000, u64::MAX & !3] {
+        for offset in [0x008, 0x04c, 0x080, 0x800, 0xfdc, 0x1000, !3] {
             b.write(offset, u32::MAX);
             assert_eq!(b.read(offset), 0, "{offset:#x}");
         }

@@ -1,0 +1,375 @@
+//! One physical UART for all guests and for Tessera.
+//!
+//! Problem: the board has one terminal. One guest wants it whole, with raw keys and escape sequences; what the others
+//! and Tessera print should not be lost meanwhile; and nobody but Tessera may be able to print in Tessera's name.
+//!
+//! Idea: the guest with the focus has the terminal as it is. Everybody else's output goes to a back-log of its own and
+//! leaves it in whole lines, labelled `name| text`, made harmless by `plain`. Where the focused guest is within a line
+//! (a prompt), that line is taken off the screen and shown again below. The switch key moves the focus; what the new
+//! guest has not shown yet, its prompt among it, is then shown raw. See `keys` for the keys.
+//!
+//! No exit waits for the physical UART: output is queued in a ring of fixed size, which the driver empties
+//! ([`Console::take_output`]). Whoever has something to show takes turns at the ring. Where it is full, output waits in
+//! the back-logs, and the oldest lines there are lost, with a note of how many bytes. The focused guest is asked to
+//! wait instead ([`Console::flow_change`]): its emulated UART shows a full FIFO.
+//!
+//! What this does not promise: a guest that has the focus draws what it likes, a false label included. A header line
+//! says whose output follows; what a reader must be able to trust is read without focus on a guest that is not.
+//!
+//! Idea not taken: full terminal emulation a guest, redrawn at a switch. It would be the largest parser of guest bytes
+//! at EL2, for a service that `screen` gives outside.
+//!
+//! Locking: the console is behind one lock of its own, taken after that of an emulated UART and never held across a
+//! call to another device.
+
+mod keys;
+mod labelled;
+mod plain;
+mod ring;
+mod screen;
+mod source;
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use crate::addr::VmId;
+use keys::{Key, Keys};
+pub use labelled::{Labelled, TESSERA};
+use ring::Ring;
+use screen::{CLEAR_MAX, REDRAW_MAX, Screen, put_all};
+use source::{LINE_COST, NAME_MAX, Source};
+
+/// Room that is kept in the output ring for a labelled line and for the focused guest's line around it.
+const RESERVE: usize = REDRAW_MAX + LINE_COST;
+/// The most that a change of focus needs.
+const HEADER_COST: usize = CLEAR_MAX + NAME_MAX + 32;
+/// Raw bytes that the focused guest puts out in one turn.
+const RAW_TURN: usize = 512;
+
+/// How much memory a console takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    /// Bytes of the ring towards the physical UART.
+    pub output: usize,
+    /// Bytes of each back-log: one a guest and one for Tessera.
+    pub backlog: usize,
+    /// Bytes of input that wait for a guest.
+    pub input: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { output: 8 << 10, backlog: 16 << 10, input: 4 << 10 }
+    }
+}
+
+/// Input on its way to a guest.
+#[derive(Debug)]
+struct Input {
+    queue: Ring,
+    /// Bytes are being lost, and it was said.
+    losing: bool,
+}
+
+/// The multiplexer.
+#[derive(Debug)]
+pub struct Console {
+    output: Ring,
+    /// The guests, and Tessera behind them.
+    sources: Box<[Source]>,
+    inputs: Box<[Input]>,
+    focus: usize,
+    /// Who had the focus before the switch key.
+    before: usize,
+    keys: Keys,
+    screen: Screen,
+    /// The focus changed and the header is not out yet.
+    header_due: bool,
+    /// Whose turn at the output it is.
+    turn: usize,
+    /// The guest whose UART was told to hold back.
+    held: Option<usize>,
+}
+
+impl Console {
+    /// A console for guests of these names, in the order of their [`VmId`]s; the first has the focus.
+    pub fn new(names: &[&str], sizes: Sizes) -> Self {
+        let source = |name: &&str| Source::new(name, sizes.backlog);
+        Self {
+            output: Ring::new(sizes.output.max(2 * (RESERVE + HEADER_COST))),
+            sources: names.iter().chain([&TESSERA]).map(source).collect(),
+            inputs: names
+                .iter()
+                .map(|_| Input { queue: Ring::new(sizes.input), losing: false })
+                .collect(),
+            focus: 0,
+            before: 0,
+            keys: Keys::default(),
+            screen: Screen::new(),
+            header_due: false,
+            turn: 0,
+            held: None,
+        }
+    }
+
+    /// A guest printed `byte`.
+    #[inline]
+    pub fn guest_output(&mut self, vm: VmId, byte: u8) {
+        let index = usize::from(vm.0);
+        if index >= self.guests() {
+            return;
+        }
+        let focused = index == self.focus;
+        let Some(source) = self.sources.get_mut(index) else { return };
+        if focused && !self.header_due && self.output.room() > RESERVE && source.is_empty() {
+            return self.screen.raw(byte, &mut self.output);
+        }
+        source.push(byte);
+        if focused || source.has_line() {
+            self.pump();
+        }
+    }
+
+    /// Tessera prints `text`, as one line or several.
+    pub fn log(&mut self, text: fmt::Arguments<'_>) {
+        if let Some(tessera) = self.sources.last_mut() {
+            tessera.log(text);
+        }
+        self.pump();
+    }
+
+    /// The terminal sent `byte`: which guest has input now, if any. It is taken with [`Console::take_input`].
+    pub fn physical_input(&mut self, byte: u8) -> Option<VmId> {
+        let guests = self.guests();
+        match self.keys.feed(byte, guests) {
+            Key::Pass(byte) => return self.queue_input(byte),
+            Key::Next => {
+                self.before = self.focus;
+                self.focus_index((self.focus + 1).checked_rem(guests).unwrap_or(0));
+            }
+            Key::Pick(index) => self.focus_index(index),
+            Key::Literal => {
+                self.focus_index(self.before);
+                return self.queue_input(keys::SWITCH);
+            }
+            Key::Help => {
+                self.focus_index(self.before);
+                self.help();
+            }
+        }
+        None
+    }
+
+    /// The next byte of input for a guest.
+    pub fn take_input(&mut self, vm: VmId) -> Option<u8> {
+        let input = self.inputs.get_mut(usize::from(vm.0))?;
+        input.losing = false;
+        input.queue.pop()
+    }
+
+    /// Gives a guest the focus.
+    pub fn focus_on(&mut self, vm: VmId) {
+        self.focus_index(usize::from(vm.0));
+    }
+
+    /// The guest that has the focus.
+    pub fn focus(&self) -> Option<VmId> {
+        (self.focus < self.guests()).then_some(VmId(self.focus as u8))
+    }
+
+    /// Fills `into` with output for the physical UART, oldest first: how many bytes.
+    pub fn take_output(&mut self, into: &mut [u8]) -> usize {
+        let mut count = 0;
+        for place in into {
+            let Some(byte) = self.output.pop() else { break };
+            *place = byte;
+            count += 1;
+        }
+        self.pump();
+        count
+    }
+
+    /// Output waits for the physical UART.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// A guest whose UART has to hold back its output from now on (`true`), or may go on (`false`). To be asked after
+    /// output was added or taken, until it says `None`.
+    pub fn flow_change(&mut self) -> Option<(VmId, bool)> {
+        let wanted = self.wants_hold();
+        if self.held == wanted {
+            return None;
+        }
+        let (index, hold) = match self.held {
+            Some(index) => (index, false),
+            None => (wanted?, true),
+        };
+        self.held = hold.then_some(index);
+        Some((VmId(index as u8), hold))
+    }
+
+    /// A guest was started anew, its UART with it. Input for the old one is thrown away; what the old one printed stays.
+    pub fn reset_guest(&mut self, vm: VmId) {
+        let index = usize::from(vm.0);
+        let Some(input) = self.inputs.get_mut(index) else { return };
+        input.queue.clear();
+        input.losing = false;
+        if self.held == Some(index) {
+            self.held = None;
+        }
+        let Some(source) = self.sources.get(index) else { return };
+        let on_screen = self.focus == index && source.is_empty();
+        let at_start = if on_screen { self.screen.at_line_start() } else { source.at_line_start() };
+        if !at_start {
+            self.guest_output(vm, b'\r');
+            self.guest_output(vm, b'\n');
+        }
+    }
+
+    /// Passes all whole lines and the focused guest's output to `put` and ends the line: for the last words of a panic,
+    /// which follow by [`Labelled`]. Bounded by the sizes of the rings.
+    pub fn flush(&mut self, mut put: impl FnMut(u8)) {
+        self.pump();
+        while self.has_output() {
+            while let Some(byte) = self.output.pop() {
+                put(byte);
+            }
+            self.pump();
+        }
+        self.screen.clear(&mut self.output);
+        while let Some(byte) = self.output.pop() {
+            put(byte);
+        }
+    }
+
+    fn guests(&self) -> usize {
+        self.inputs.len()
+    }
+
+    fn queue_input(&mut self, byte: u8) -> Option<VmId> {
+        let vm = self.focus()?;
+        let input = self.inputs.get_mut(self.focus)?;
+        if !input.queue.push(byte)
+            && !core::mem::replace(&mut input.losing, true)
+            && let Some((tessera, guests)) = self.sources.split_last_mut()
+        {
+            let name = guests.get(self.focus).map_or("", |guest| &guest.name);
+            tessera.log(format_args!("{name} does not read its input: what is typed is lost"));
+            self.pump();
+        }
+        Some(vm)
+    }
+
+    fn help(&mut self) {
+        let Some((tessera, guests)) = self.sources.split_last_mut() else { return };
+        tessera.log(format_args!(
+            "Ctrl-] goes to the next guest, Ctrl-] and a digit to that one; Ctrl-] 0 sends Ctrl-]"
+        ));
+        for (number, guest) in (1..=9).zip(guests) {
+            tessera.log(format_args!("  {number} {}", guest.name));
+        }
+        self.pump();
+    }
+
+    fn focus_index(&mut self, index: usize) {
+        if index >= self.guests() {
+            return;
+        }
+        // The line that the old guest is in counts as not shown, so that it is seen whole later.
+        if let Some(old) = self.sources.get_mut(self.focus)
+            && old.is_empty()
+            && !self.header_due
+        {
+            self.screen.partial().iter().for_each(|&byte| old.push(byte));
+        }
+        if let Some(new) = self.sources.get_mut(index) {
+            new.start_afresh();
+        }
+        self.focus = index;
+        self.header_due = true;
+        self.pump();
+    }
+
+    /// Moves what waits to the output ring, everybody in turn, as far as there is room. Each step of the loop puts
+    /// something out or passes a source that has nothing, so the work is bounded by the room. It begins with room for a
+    /// whole turn, lest the focused guest's line is taken off the screen for each few bytes of it.
+    fn pump(&mut self) {
+        if self.header_due && !self.header() || self.output.room() <= RESERVE + RAW_TURN {
+            return;
+        }
+        let mut open = false;
+        let mut idle = 0;
+        while idle < self.sources.len() {
+            let focused = self.turn == self.focus && self.turn < self.guests();
+            let Some(source) = self.sources.get_mut(self.turn) else { break };
+            let waits = if focused { !source.is_empty() } else { source.has_line() };
+            if !waits {
+                idle += 1;
+            } else if self.output.room() <= RESERVE {
+                break;
+            } else {
+                idle = 0;
+                // A note of lost bytes stands in a line of its own too.
+                let line = !focused || source.has_dropped();
+                if line && !open {
+                    self.screen.open(&mut self.output);
+                }
+                open |= line;
+                if focused {
+                    self.raw_turn(open)
+                } else {
+                    source.show_line(&mut self.output)
+                }
+                open &= !focused;
+            }
+            self.turn = (self.turn + 1).checked_rem(self.sources.len()).unwrap_or(0);
+        }
+        if open {
+            self.screen.close(&mut self.output);
+        }
+    }
+
+    /// Puts out some of what the focused guest printed, as it is; `open` says that its line is off the screen.
+    fn raw_turn(&mut self, open: bool) {
+        let Some(source) = self.sources.get_mut(self.turn) else { return };
+        source.show_dropped(&mut self.output);
+        if open {
+            self.screen.close(&mut self.output);
+        }
+        for _ in 0..RAW_TURN {
+            if self.output.room() <= RESERVE {
+                return;
+            }
+            let Some(byte) = source.pop() else { return };
+            self.screen.raw(byte, &mut self.output);
+        }
+    }
+
+    /// Puts the header of the focused guest out, where there is room for it.
+    fn header(&mut self) -> bool {
+        if self.output.room() < HEADER_COST {
+            return false;
+        }
+        self.header_due = false;
+        self.screen.clear(&mut self.output);
+        if let Some(source) = self.sources.get(self.focus) {
+            put_all(&mut self.output, b"--- ");
+            put_all(&mut self.output, source.name.as_bytes());
+            put_all(&mut self.output, b" (Ctrl-] switches) ---\r\n");
+        }
+        true
+    }
+
+    /// The guest that should hold back: the focused one, from when its output has to wait until half of the ring is free.
+    fn wants_hold(&self) -> Option<usize> {
+        let waits = !self.sources.get(self.focus)?.is_empty();
+        let full = self.output.len() > self.output.capacity() / 2;
+        let hold = waits || full && self.held == Some(self.focus);
+        (hold && self.focus < self.guests()).then_some(self.focus)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! A bounded queue of bytes, allocated once.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::fmt;
+
+/// First in, first out; holds at most what it was made for.
+#[derive(Debug)]
+pub(super) struct Ring {
+    bytes: Box<[u8]>,
+    first: usize,
+    len: usize,
+}
+
+impl Ring {
+    /// An empty queue for `capacity` bytes.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { bytes: vec![0; capacity].into_boxed_slice(), first: 0, len: 0 }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.bytes.len() - self.len
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.first, self.len) = (0, 0);
+    }
+
+    /// Appends `byte`; says whether there was room.
+    pub(super) fn push(&mut self, byte: u8) -> bool {
+        if self.room() == 0 {
+            return false;
+        }
+        let at = self.wrap(self.first + self.len);
+        if let Some(place) = self.bytes.get_mut(at) {
+            *place = byte;
+            self.len += 1;
+        }
+        true
+    }
+
+    /// Takes the oldest byte.
+    pub(super) fn pop(&mut self) -> Option<u8> {
+        let byte = self.peek(0)?;
+        self.first = self.wrap(self.first + 1);
+        self.len -= 1;
+        Some(byte)
+    }
+
+    /// The byte `index` places behind the oldest.
+    pub(super) fn peek(&self, index: usize) -> Option<u8> {
+        if index >= self.len {
+            return None;
+        }
+        self.bytes.get(self.wrap(self.first + index)).copied()
+    }
+
+    /// Both summands are below the capacity, so one subtraction does for a division.
+    fn wrap(&self, at: usize) -> usize {
+        if at >= self.bytes.len() { at - self.bytes.len() } else { at }
+    }
+}
+
+/// Text is cut off where the ring is full.
+impl fmt::Write for Ring {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.push(byte);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_in_order_however_often_the_ring_wraps() {
+        let mut ring = Ring::new(5);
+        let (mut next_in, mut next_out) = (0u8, 0u8);
+        for step in 0..1000 {
+            for _ in 0..step % 7 {
+                if ring.push(next_in) {
+                    next_in = next_in.wrapping_add(1);
+                } else {
+                    assert_eq!(ring.len(), 5);
+                }
+            }
+            for _ in 0..step % 4 {
+                if let Some(byte) = ring.pop() {
+                    assert_eq!(byte, next_out);
+                    next_out = next_out.wrapping_add(1);
+                } else {
+                    assert!(ring.is_empty());
+                }
+            }
+            assert_eq!(ring.peek(0).is_none(), ring.is_empty());
+            assert_eq!(ring.len() + ring.room(), 5);
+        }
+    }
+
+    #[test]
+    fn a_ring_for_nothing_takes_nothing() {
+        let mut ring = Ring::new(0);
+        assert!(!ring.push(1));
+        assert_eq!(ring.pop(), None);
+    }
+}

@@ -1,0 +1,198 @@
+//! Somebody who prints: a guest, or Tessera itself. What was printed and not yet shown waits in a back-log.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use core::fmt::{self, Write};
+
+use super::labelled::MARK;
+use super::plain::Plain;
+use super::ring::Ring;
+use super::screen::put_all;
+
+/// Bytes of a line that are shown under one label; a longer line is cut into several.
+pub(super) const LINE_MAX: usize = 256;
+/// Characters of a name in a label; a longer name is cut off.
+pub(super) const NAME_MAX: usize = 31;
+/// The most of the output ring that [`Source::show_line`] fills: a note of lost bytes and a line, each byte as two.
+pub(super) const LINE_COST: usize = 2 * (NAME_MAX + MARK.len()) + NOTE_MAX + 2 * LINE_MAX + 2;
+/// The most that the text of a note of lost bytes needs.
+const NOTE_MAX: usize = 48;
+
+/// One who prints.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) name: Box<str>,
+    backlog: Ring,
+    /// Line ends in the back-log.
+    ends: usize,
+    /// Bytes lost since the last note about it.
+    dropped: usize,
+    plain: Plain,
+    /// The line that was shown last is not finished: what follows belongs to it.
+    cut: bool,
+}
+
+impl Source {
+    /// Somebody who has not printed yet; names are kept to what a label may contain.
+    pub(super) fn new(name: &str, backlog: usize) -> Self {
+        let name: String = name.chars().filter(char::is_ascii_graphic).take(NAME_MAX).collect();
+        Self {
+            name: name.into_boxed_str(),
+            backlog: Ring::new(backlog.max(2 * LINE_MAX)),
+            ends: 0,
+            dropped: 0,
+            plain: Plain::default(),
+            cut: false,
+        }
+    }
+
+    /// Appends to the back-log; where it is full its oldest line is lost.
+    pub(super) fn push(&mut self, byte: u8) {
+        if self.backlog.room() == 0 {
+            self.drop_oldest();
+        }
+        if self.backlog.push(byte) && byte == b'\n' {
+            self.ends += 1;
+        }
+    }
+
+    /// Appends `text` as one line or several.
+    pub(super) fn log(&mut self, text: fmt::Arguments<'_>) {
+        // Only a Display that fails by itself could fail here; its line is as far as it got.
+        let _ = self.write_fmt(text);
+        if !self.at_line_start() {
+            self.push(b'\n');
+        }
+    }
+
+    /// Nothing waits to be shown.
+    pub(super) fn is_empty(&self) -> bool {
+        self.backlog.is_empty() && self.dropped == 0
+    }
+
+    /// A whole line, or as much as is shown under one label, waits.
+    pub(super) fn has_line(&self) -> bool {
+        self.ends > 0 || self.backlog.len() >= LINE_MAX
+    }
+
+    /// The last byte of the back-log ends a line, or nothing waits.
+    pub(super) fn at_line_start(&self) -> bool {
+        let last = self.backlog.len().checked_sub(1).and_then(|last| self.backlog.peek(last));
+        last.is_none_or(|byte| byte == b'\n')
+    }
+
+    /// Bytes were lost, and it was not said yet.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.dropped > 0
+    }
+
+    /// Takes the oldest byte as it is.
+    pub(super) fn pop(&mut self) -> Option<u8> {
+        let byte = self.backlog.pop()?;
+        if byte == b'\n' {
+            self.ends -= 1;
+        }
+        Some(byte)
+    }
+
+    /// Forgets how far the labelled lines got: what follows begins a line of its own.
+    pub(super) fn start_afresh(&mut self) {
+        self.plain = Plain::default();
+        self.cut = false;
+    }
+
+    /// Shows one line, or as much of it as goes under one label, in its harmless form. Nothing is shown of a line end
+    /// whose line was shown as a whole already. Needs [`LINE_COST`] of room.
+    pub(super) fn show_line(&mut self, out: &mut Ring) {
+        self.show_dropped(out);
+        let mut line = [0; LINE_MAX];
+        let (length, ended) = self.copy_line(&mut line);
+        for _ in 0..length + usize::from(ended) {
+            self.pop();
+        }
+        let line = line.get(..length).unwrap_or(&[]);
+        let text = if ended { trim_returns(line) } else { line };
+        if !(text.is_empty() && self.cut) {
+            label(&self.name, out);
+            self.plain.filter(text, &mut |byte| {
+                out.push(byte);
+            });
+            put_all(out, b"\r\n");
+        }
+        self.cut = !ended;
+        if ended {
+            self.plain.line_end();
+        }
+    }
+
+    /// Says in a line of its own how many bytes were lost since this was said last, if any.
+    pub(super) fn show_dropped(&mut self, out: &mut Ring) {
+        let dropped = core::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            label(&self.name, out);
+            // The ring takes what it has room for and never fails.
+            let _ = write!(out, "... {dropped} bytes dropped\r\n");
+        }
+    }
+
+    /// Copies the oldest line, without its end, as far as it fits `line` in whole characters: how many bytes, and
+    /// whether the line ends after them.
+    fn copy_line(&self, line: &mut [u8; LINE_MAX]) -> (usize, bool) {
+        let mut length = 0;
+        for place in line.iter_mut() {
+            match self.backlog.peek(length) {
+                Some(b'\n') => return (length, true),
+                Some(byte) => *place = byte,
+                None => return (length, false),
+            }
+            length += 1;
+        }
+        match self.backlog.peek(length) {
+            Some(b'\n') => (length, true),
+            _ => (whole_characters(line), false),
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        for _ in 0..LINE_MAX {
+            let Some(byte) = self.pop() else { return };
+            self.dropped = self.dropped.saturating_add(1);
+            if byte == b'\n' {
+                return;
+            }
+        }
+    }
+}
+
+/// Text that is printed as by a guest: Tessera's own lines.
+impl Write for Source {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().for_each(|byte| self.push(byte));
+        Ok(())
+    }
+}
+
+fn label(name: &str, out: &mut Ring) {
+    put_all(out, name.as_bytes());
+    put_all(out, MARK.as_bytes());
+}
+
+/// The length of `line` without a last character that may go on behind it.
+fn whole_characters(line: &[u8]) -> usize {
+    let continuation = |byte: u8| byte & 0xc0 == 0x80;
+    let start = line.iter().rev().take(4).position(|&byte| !continuation(byte));
+    match start {
+        Some(back) if line.iter().rev().nth(back).is_some_and(|&byte| byte >= 0xc0) => {
+            line.len() - back - 1
+        }
+        _ => line.len(),
+    }
+}
+
+fn trim_returns(mut line: &[u8]) -> &[u8] {
+    while let [rest @ .., b'\r'] = line {
+        line = rest;
+    }
+    line
+}
