@@ -1,1 +1,344 @@
-//! (being written)
+//! The configuration: what guests there are, from the device tree that `tessera.dts` becomes.
+//!
+//! Problem: people write this file, and learn from what it answers. Idea: one reader for both times it is read, when a
+//! bundle is made and when a board boots, that says of each thing wrong the node, the property and what to do about it
+//! ([`Problem`]), and goes on: a guest with a problem is left out, the others are not touched. [`parse`] says what can be
+//! known from the text alone, [`check_files`] what takes the kernels and ramdisks, [`check_board`] what takes the board.
+//! What is unknown is refused rather than ignored, so that a misspelt `read-only` cannot cost a partition. The number and
+//! length of everything kept is bounded, for the bytes may be anyone's.
+//!
+//! `docs/configuration.md` lists the properties for people.
+
+mod check;
+mod problem;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use tessera_abi::layout;
+
+use crate::addr::{CpuId, PAGE_SIZE};
+use crate::fdt::{Fdt, Node};
+
+pub use check::{
+    BoardFacts, PartitionFacts, PartitionLookup, check_board, check_files, find_partition,
+};
+pub use problem::Problem;
+use problem::Problems;
+use reader::Reader;
+
+/// Most guests of a board.
+pub const MAX_GUESTS: usize = 16;
+/// Longest name of a guest: it labels each line of its output.
+pub const MAX_NAME: usize = 24;
+/// Longest `kernel`, `ramdisk` and `partition`.
+const MAX_PATH: usize = 255;
+/// Longest `bootargs`: Linux takes 2047 characters and a NUL (COMMAND_LINE_SIZE of arm64).
+const MAX_BOOTARGS: usize = 2047;
+/// The name that Tessera's own lines carry on the console.
+const OWN_NAME: &str = "tessera";
+
+/// What a configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Guests that can be started as far as is known, in the order of the file.
+    pub vms: Vec<VmConfig>,
+    /// What is wrong, in the order of the file. A guest with a problem is not in `vms`.
+    pub problems: Vec<Problem>,
+}
+
+impl Config {
+    /// Adds problems that were found later, and leaves out the guests that they are about.
+    pub fn reject(&mut self, problems: Vec<Problem>) {
+        self.vms.retain(|vm| problems.iter().all(|problem| problem.guest() != vm.name));
+        self.problems.extend(problems);
+    }
+}
+
+/// A guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VmConfig {
+    /// Name of its node.
+    pub name: String,
+    /// The core of each vCPU, each owned by this guest alone: as many as there are vCPUs.
+    pub cpus: Vec<CpuId>,
+    /// Bytes of memory, a multiple of the page size.
+    pub memory: u64,
+    /// The kernel's path, as the bundle has it.
+    pub kernel: String,
+    /// The ramdisk's path.
+    pub ramdisk: Option<String>,
+    /// The kernel's command line.
+    pub bootargs: String,
+    /// Disks in the order of the file.
+    pub disks: Vec<DiskConfig>,
+    /// The guest's console.
+    pub console: ConsoleKind,
+}
+
+impl VmConfig {
+    /// How many vCPUs the guest has.
+    pub fn vcpus(&self) -> usize {
+        self.cpus.len()
+    }
+}
+
+/// A disk of a guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskConfig {
+    /// Name of its node.
+    pub name: String,
+    /// GPT label or `PARTUUID=…` of what backs it.
+    pub partition: String,
+    /// The guest may not write.
+    pub read_only: bool,
+}
+
+/// What a guest has for a console.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ConsoleKind {
+    /// An emulated PL011.
+    #[default]
+    Pl011,
+    /// Nothing: no device, and no place in the console's round.
+    None,
+}
+
+/// Reads a configuration.
+pub fn parse(fdt: &Fdt<'_>) -> Config {
+    let mut problems = Problems::default();
+    let root = fdt.root();
+    let mut reader = Reader::new(root, String::new(), &mut problems);
+    reader.only(&["compatible", "#address-cells", "#size-cells", "model"]);
+    if !root.is_compatible("tessera,config") {
+        reader.problem(
+            Some("compatible"),
+            "is not a configuration; write compatible = \"tessera,config\"".into(),
+        );
+    }
+    let mut vms: Vec<VmConfig> = Vec::new();
+    for (index, node) in root.children().enumerate() {
+        let mut reader =
+            Reader::new(node, format!("/{}", problem::short(node.name())), &mut problems);
+        if index >= MAX_GUESTS {
+            reader
+                .problem(None, format!("is one guest too many; a board has at most {MAX_GUESTS}"));
+            break;
+        }
+        if let Some(vm) = parse_vm(&mut reader, node, &vms) {
+            vms.push(vm);
+        }
+    }
+    Config { vms, problems: problems.into_vec() }
+}
+
+/// Reads one guest; all its problems are noted, not just the first.
+fn parse_vm(reader: &mut Reader<'_, '_>, node: Node<'_>, others: &[VmConfig]) -> Option<VmConfig> {
+    if !node.is_compatible("tessera,vm") {
+        let what = "is not a guest; write compatible = \"tessera,vm\", or take the node out";
+        reader.problem(None, what.into());
+        return None;
+    }
+    reader.only(&[
+        "compatible",
+        "vcpus",
+        "cpus",
+        "cpu-policy",
+        "memory",
+        "kernel",
+        "ramdisk",
+        "bootargs",
+        "console",
+    ]);
+    check_name(reader, node.name(), others);
+    check_policy(reader);
+    let cpus = parse_cpus(reader);
+    let memory = reader.required_text("memory", MAX_PATH, "memory = \"256M\"");
+    let memory = memory.and_then(|text| parse_memory(reader, text));
+    let kernel = parse_path(reader, "kernel", true);
+    let ramdisk = parse_path(reader, "ramdisk", false);
+    let bootargs = reader.text("bootargs", MAX_BOOTARGS).unwrap_or_default();
+    let console = parse_console(reader);
+    let disks = parse_disks(reader, node);
+    check::shared_cores(reader, &cpus, others);
+    check::shared_partitions(reader, &disks, others);
+    let vm = VmConfig {
+        name: node.name().into(),
+        cpus,
+        memory: memory.unwrap_or(0),
+        kernel: kernel.unwrap_or_default().into(),
+        ramdisk: ramdisk.map(Into::into),
+        bootargs: bootargs.into(),
+        disks,
+        console,
+    };
+    reader.is_clean().then_some(vm)
+}
+
+fn check_name(reader: &mut Reader<'_, '_>, name: &str, others: &[VmConfig]) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+        let what = "cannot be a guest's name; use up to";
+        reader.problem(None, format!("{what} {MAX_NAME} letters, digits and `-_.+`"));
+    } else if name == OWN_NAME {
+        reader.problem(None, "is the name of Tessera's own lines; choose another".into());
+    } else if others.iter().any(|vm| vm.name == name) {
+        reader.problem(None, "is there twice; give each guest its own name".into());
+    }
+}
+
+fn check_policy(reader: &mut Reader<'_, '_>) {
+    match reader.text("cpu-policy", MAX_PATH) {
+        None | Some("dedicated") => {}
+        Some("shared") => reader.problem(
+            Some("cpu-policy"),
+            "\"shared\" is not supported yet; write \"dedicated\", which gives each vCPU its own core".into(),
+        ),
+        Some(other) => {
+            let other = problem::short(other);
+            reader.problem(Some("cpu-policy"), format!("\"{other}\" is unknown; write \"dedicated\""));
+        }
+    }
+}
+
+/// `cpus`, held against `vcpus`.
+fn parse_cpus(reader: &mut Reader<'_, '_>) -> Vec<CpuId> {
+    let vcpus = reader.number("vcpus", "vcpus = <2>").and_then(|vcpus| {
+        let most = layout::MAX_VCPUS;
+        if (1..=most as u32).contains(&vcpus) {
+            return Some(vcpus as usize);
+        }
+        reader.problem(Some("vcpus"), format!("{vcpus} is not from 1 to {most}"));
+        None
+    });
+    let Some(cells) = reader.cells("cpus", "cpus = <0 1>") else { return Vec::new() };
+    if let Some(vcpus) = vcpus.filter(|&vcpus| vcpus != cells.len()) {
+        let cores = cells.len();
+        let what = format!(
+            "{cores} for {vcpus} vCPUs; a guest with dedicated cores names one core for each vCPU"
+        );
+        reader.problem(Some("cpus"), what);
+    }
+    let mut cpus = Vec::new();
+    for cell in cells.take(layout::MAX_VCPUS) {
+        let Ok(core) = u8::try_from(cell) else {
+            reader.problem(Some("cpus"), format!("core {cell} is on no board; cores count from 0"));
+            continue;
+        };
+        if cpus.contains(&CpuId(core)) {
+            reader.problem(
+                Some("cpus"),
+                format!("core {core} is there twice; each vCPU has its own"),
+            );
+        } else {
+            cpus.push(CpuId(core));
+        }
+    }
+    cpus
+}
+
+/// Bytes of `text`, such as `"256M"`.
+fn parse_memory(reader: &mut Reader<'_, '_>, text: &str) -> Option<u64> {
+    let bytes = parse_size(text);
+    let shown = problem::short(text);
+    match bytes {
+        None => reader.problem(
+            Some("memory"),
+            format!("\"{shown}\" is not a size; write a number with K, M or G, such as \"256M\""),
+        ),
+        Some(0) => {
+            reader.problem(Some("memory"), format!("\"{shown}\" is none; a small Linux takes 64M"))
+        }
+        Some(bytes) if !bytes.is_multiple_of(PAGE_SIZE) => {
+            reader.problem(Some("memory"), format!("\"{shown}\" is not a multiple of 4K"));
+        }
+        Some(bytes) => return Some(bytes),
+    }
+    None
+}
+
+/// A number with the suffix K, M or G. Without one it is refused: 256 of what?
+fn parse_size(text: &str) -> Option<u64> {
+    let shift = match text.bytes().last()? {
+        b'K' => 10,
+        b'M' => 20,
+        b'G' => 30,
+        _ => return None,
+    };
+    let digits = text.get(..text.len() - 1)?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn parse_path<'a>(
+    reader: &mut Reader<'a, '_>,
+    property: &'static str,
+    required: bool,
+) -> Option<&'a str> {
+    let path = match required {
+        true => reader.required_text(property, MAX_PATH, "kernel = \"debian/vmlinuz\""),
+        false => reader.text(property, MAX_PATH),
+    };
+    if path == Some("") {
+        reader.problem(Some(property), "is empty; write the name of a file".into());
+        return None;
+    }
+    path
+}
+
+fn parse_console(reader: &mut Reader<'_, '_>) -> ConsoleKind {
+    match reader.text("console", MAX_PATH) {
+        None | Some("pl011") => return ConsoleKind::Pl011,
+        Some("none") => return ConsoleKind::None,
+        Some(other) => {
+            let other = problem::short(other);
+            reader.problem(
+                Some("console"),
+                format!("\"{other}\" is unknown; write \"pl011\" or \"none\""),
+            );
+        }
+    }
+    ConsoleKind::default()
+}
+
+/// The subnodes: `disk`, or `disk-` and something where there are several.
+fn parse_disks(reader: &mut Reader<'_, '_>, node: Node<'_>) -> Vec<DiskConfig> {
+    let mut disks = Vec::new();
+    for child in node.children() {
+        let name = child.name();
+        let mut reader = reader.below(child);
+        if name != "disk" && !name.starts_with("disk-") {
+            reader.problem(
+                None,
+                "is unknown; what a guest may have below it is `disk` or `disk-…`".into(),
+            );
+            continue;
+        }
+        if disks.len() as u64 == layout::VIRTIO_SLOTS {
+            reader.problem(
+                None,
+                format!("is one disk too many; a guest has at most {}", disks.len()),
+            );
+            break;
+        }
+        reader.only(&["partition", "read-only"]);
+        for below in child.children() {
+            reader.below(below).problem(None, "is unknown; a disk has no nodes below it".into());
+        }
+        let partition = reader.required_text("partition", MAX_PATH, "partition = \"LABEL\"");
+        if partition.is_some_and(|name| name.is_empty() || name == check::PARTUUID) {
+            reader
+                .problem(Some("partition"), "is empty; write a GPT label or \"PARTUUID=…\"".into());
+        }
+        let read_only = reader.flag("read-only");
+        let partition = partition.unwrap_or_default().into();
+        disks.push(DiskConfig { name: problem::short(name).into(), partition, read_only });
+    }
+    disks
+}

@@ -1,0 +1,373 @@
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use vm_fdt::FdtWriter;
+
+use super::*;
+
+/// A value as `tessera.dts` would have it.
+#[derive(Clone)]
+enum Value {
+    Text(&'static str),
+    Cells(Vec<u32>),
+    Flag,
+}
+
+use Value::{Cells, Flag, Text};
+
+/// A guest's node: properties, and disks with theirs.
+#[derive(Clone)]
+struct Guest {
+    name: &'static str,
+    properties: Vec<(&'static str, Value)>,
+    disks: Vec<(&'static str, Vec<(&'static str, Value)>)>,
+}
+
+impl Guest {
+    fn new(name: &'static str, cores: &[u32]) -> Self {
+        let properties = Vec::from([
+            ("compatible", Text("tessera,vm")),
+            ("vcpus", Cells(Vec::from([cores.len() as u32]))),
+            ("cpus", Cells(cores.to_vec())),
+            ("memory", Text("256M")),
+            ("kernel", Text("vmlinuz")),
+        ]);
+        Self { name, properties, disks: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.properties.retain(|(other, _)| *other != name);
+        self.properties.push((name, value));
+        self
+    }
+
+    fn without(mut self, name: &'static str) -> Self {
+        self.properties.retain(|(other, _)| *other != name);
+        self
+    }
+
+    fn disk(mut self, name: &'static str, properties: &[(&'static str, Value)]) -> Self {
+        self.disks.push((name, properties.to_vec()));
+        self
+    }
+}
+
+fn put(fdt: &mut FdtWriter, properties: &[(&'static str, Value)]) {
+    for (name, value) in properties {
+        match value {
+            Text(text) => fdt.property_string(name, text).unwrap(),
+            Cells(cells) => fdt.property_array_u32(name, cells).unwrap(),
+            Flag => fdt.property_null(name).unwrap(),
+        }
+    }
+}
+
+fn blob(guests: &[Guest]) -> Vec<u8> {
+    let mut fdt = FdtWriter::new().unwrap();
+    let root = fdt.begin_node("").unwrap();
+    fdt.property_string("compatible", "tessera,config").unwrap();
+    for guest in guests {
+        let node = fdt.begin_node(guest.name).unwrap();
+        put(&mut fdt, &guest.properties);
+        for (name, properties) in &guest.disks {
+            let disk = fdt.begin_node(name).unwrap();
+            put(&mut fdt, properties);
+            fdt.end_node(disk).unwrap();
+        }
+        fdt.end_node(node).unwrap();
+    }
+    fdt.end_node(root).unwrap();
+    fdt.finish().unwrap()
+}
+
+fn config(guests: &[Guest]) -> Config {
+    let blob = blob(guests);
+    parse(&Fdt::new(&blob).unwrap())
+}
+
+fn words(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// Asserts that `guest` is left out for one reason, which begins with `want`, and that its neighbour is not.
+#[track_caller]
+fn refused(guest: Guest, want: &str) {
+    let config = config(&[guest, Guest::new("neighbour", &[7])]);
+    let words = words(&config.problems);
+    assert!(words.len() == 1 && words[0].starts_with(want), "{words:?}");
+    assert_eq!(config.vms.len(), 1, "only the bad guest is left out");
+    assert_eq!(config.vms[0].name, "neighbour");
+}
+
+#[test]
+fn a_guest_is_read_with_all_that_it_has() {
+    let web = Guest::new("web", &[0, 1])
+        .with("cpu-policy", Text("dedicated"))
+        .with("ramdisk", Text("initrd.img"))
+        .with("bootargs", Text("console=ttyAMA0 root=/dev/vda"))
+        .with("console", Text("none"))
+        .disk("disk", &[("partition", Text("web"))])
+        .disk("disk-base", &[("partition", Text("PARTUUID=1234")), ("read-only", Flag)]);
+    let config = config(&[web, Guest::new("db", &[2])]);
+    assert_eq!(config.problems, []);
+    let disk = |name: &str, partition: &str, read_only| DiskConfig {
+        name: name.into(),
+        partition: partition.into(),
+        read_only,
+    };
+    let want = VmConfig {
+        name: "web".into(),
+        cpus: Vec::from([CpuId(0), CpuId(1)]),
+        memory: 256 << 20,
+        kernel: "vmlinuz".into(),
+        ramdisk: Some("initrd.img".into()),
+        bootargs: "console=ttyAMA0 root=/dev/vda".into(),
+        disks: Vec::from([disk("disk", "web", false), disk("disk-base", "PARTUUID=1234", true)]),
+        console: ConsoleKind::None,
+    };
+    assert_eq!(config.vms[0], want);
+    let db = &config.vms[1];
+    assert_eq!((db.vcpus(), db.console, db.ramdisk.as_ref()), (1, ConsoleKind::Pl011, None));
+}
+
+#[test]
+fn what_is_unknown_is_refused_and_a_slip_is_named() {
+    let guest = || Guest::new("web", &[0]);
+    refused(guest().with("memmory", Text("1G")), "web/memmory: is unknown; did you mean `memory`?");
+    refused(guest().with("colour", Text("red")), "web/colour: is unknown; known are `compatible`");
+    refused(guest().disk("net", &[]), "web/net: is unknown; what a guest may have");
+    let disk = [("partition", Text("web")), ("readonly", Flag)];
+    let want = "web/disk/readonly: is unknown; did you mean `read-only`?";
+    refused(guest().disk("disk", &disk), want);
+}
+
+#[test]
+fn what_is_missing_is_refused_with_an_example() {
+    let guest = || Guest::new("web", &[0]);
+    refused(guest().without("kernel"), "web/kernel: is missing; write for example kernel = ");
+    refused(guest().without("memory"), "web/memory: is missing");
+    refused(guest().without("vcpus"), "web/vcpus: is missing");
+    refused(guest().without("cpus"), "web/cpus: is missing");
+    refused(
+        guest().without("compatible"),
+        "web: is not a guest; write compatible = \"tessera,vm\"",
+    );
+    refused(guest().disk("disk", &[]), "web/disk/partition: is missing");
+}
+
+#[test]
+fn a_value_of_another_type_is_refused() {
+    let guest = || Guest::new("web", &[0]);
+    refused(guest().with("memory", Cells(Vec::from([256]))), "web/memory: is not a text");
+    refused(guest().with("kernel", Flag), "web/kernel: is not a text");
+    refused(guest().with("vcpus", Text("2")), "web/vcpus: is not one number");
+    refused(guest().with("cpus", Text("0")), "web/cpus: is not a list of numbers");
+    refused(guest().with("cpus", Flag), "web/cpus: is not a list of numbers");
+    let disk = [("partition", Text("web")), ("read-only", Text("yes"))];
+    refused(guest().disk("disk", &disk), "web/disk/read-only: is not without a value");
+    refused(guest().with("bootargs", Text("a\nb")), "web/bootargs: is not a text");
+}
+
+#[test]
+fn a_value_out_of_range_is_refused() {
+    let guest = || Guest::new("web", &[0]);
+    refused(guest().with("vcpus", Cells(Vec::from([0]))), "web/vcpus: 0 is not from 1 to 8");
+    refused(Guest::new("web", &[0, 1, 2, 3, 4, 5, 6, 8, 9]), "web/vcpus: 9 is not from 1 to 8");
+    refused(guest().with("vcpus", Cells(Vec::from([2]))), "web/cpus: 1 for 2 vCPUs");
+    refused(Guest::new("web", &[1, 1]), "web/cpus: core 1 is there twice");
+    refused(Guest::new("web", &[256]), "web/cpus: core 256 is on no board");
+    refused(
+        guest().with("cpu-policy", Text("shared")),
+        "web/cpu-policy: \"shared\" is not supported yet",
+    );
+    refused(guest().with("cpu-policy", Text("fair")), "web/cpu-policy: \"fair\" is unknown");
+    refused(guest().with("console", Text("vga")), "web/console: \"vga\" is unknown");
+    refused(guest().with("kernel", Text("")), "web/kernel: is empty");
+    refused(
+        guest().disk("disk", &[("partition", Text("PARTUUID="))]),
+        "web/disk/partition: is empty",
+    );
+    refused(Guest::new("tessera", &[0]), "tessera: is the name of Tessera's own lines");
+    refused(Guest::new("web,1", &[0]), "web,1: cannot be a guest's name");
+}
+
+#[test]
+fn sizes_are_numbers_with_a_unit() {
+    assert_eq!(parse_size("4K"), Some(4096));
+    assert_eq!(parse_size("256M"), Some(256 << 20));
+    assert_eq!(parse_size("16G"), Some(16 << 30));
+    for wrong in
+        ["", "K", "256", "-1M", "+1M", "1.5G", "256 M", "1T", "99999999999G", "256MB", "Mé"]
+    {
+        assert_eq!(parse_size(wrong), None, "{wrong}");
+    }
+    let guest = || Guest::new("web", &[0]);
+    refused(guest().with("memory", Text("256")), "web/memory: \"256\" is not a size");
+    refused(guest().with("memory", Text("0M")), "web/memory: \"0M\" is none");
+    refused(guest().with("memory", Text("6K")), "web/memory: \"6K\" is not a multiple of 4K");
+}
+
+#[test]
+fn a_core_has_one_owner_and_the_first_guest_keeps_it() {
+    let config = config(&[Guest::new("web", &[0, 1]), Guest::new("db", &[1, 2])]);
+    let want = "db/cpus: core 1 is claimed by `web` too; give one of them another";
+    assert_eq!(words(&config.problems), [want]);
+    assert_eq!(config.vms.len(), 1);
+}
+
+#[test]
+fn a_partition_has_one_owner_unless_all_only_read() {
+    let guest = |name, core, read_only| {
+        let mut properties = Vec::from([("partition", Text("base"))]);
+        properties.extend(if read_only { Some(("read-only", Flag)) } else { None });
+        Guest::new(name, &[core]).disk("disk", &properties)
+    };
+    let problems = |a, b| config(&[guest("web", 0, a), guest("db", 1, b)]).problems;
+    assert_eq!(problems(true, true), []);
+    for (a, b) in [(false, false), (true, false), (false, true)] {
+        let words = words(&problems(a, b));
+        assert!(
+            words[0].starts_with("db/disk/partition: partition \"base\" is given to `web` too")
+        );
+    }
+    let twice = guest("web", 0, false).disk("disk-2", &[("partition", Text("base"))]);
+    let words = words(&config(&[twice]).problems);
+    assert!(words[0].starts_with("web/disk-2/partition: partition \"base\" is given to `web` too"));
+}
+
+#[test]
+fn seventeen_guests_are_one_too_many() {
+    let names: [&str; 17] =
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"];
+    let guests: Vec<_> = (0..).zip(names).map(|(core, name)| Guest::new(name, &[core])).collect();
+    let config = config(&guests);
+    assert_eq!(config.vms.len(), MAX_GUESTS);
+    assert_eq!(words(&config.problems), ["q: is one guest too many; a board has at most 16"]);
+}
+
+#[test]
+fn a_tree_that_is_no_configuration_says_so() {
+    let mut fdt = FdtWriter::new().unwrap();
+    let root = fdt.begin_node("").unwrap();
+    fdt.property_u32("serial", 1).unwrap();
+    fdt.end_node(root).unwrap();
+    let blob = fdt.finish().unwrap();
+    let words = words(&parse(&Fdt::new(&blob).unwrap()).problems);
+    assert!(words[0].starts_with("/serial: is unknown"), "{words:?}");
+    assert!(words[1].starts_with("/compatible: is not a configuration"), "{words:?}");
+}
+
+const PARTITIONS: [PartitionFacts<'static>; 4] = [
+    PartitionFacts { label: "web", partuuid: "0a0a0a0a-0000-4000-8000-000000000001" },
+    PartitionFacts { label: "db", partuuid: "0a0a0a0a-0000-4000-8000-000000000002" },
+    PartitionFacts { label: "twin", partuuid: "0a0a0a0a-0000-4000-8000-000000000003" },
+    PartitionFacts { label: "twin", partuuid: "0a0a0a0a-0000-4000-8000-000000000004" },
+];
+
+const BOARD: BoardFacts<'static> =
+    BoardFacts { cpus: 4, memory: 600 << 20, partitions: Some(&PARTITIONS) };
+
+#[test]
+fn what_the_board_does_not_have_is_refused() {
+    let disk = |partition| [("partition", Text(partition))];
+    let mut config = config(&[
+        Guest::new("a", &[0]).disk("disk", &disk("web")),
+        Guest::new("b", &[4]),
+        Guest::new("c", &[1]).with("memory", Text("1G")),
+        Guest::new("d", &[2]).disk("disk", &disk("mail")),
+        Guest::new("e", &[3]).disk("disk", &disk("PARTUUID=0A0A0A0A-0000-4000-8000-000000000001")),
+        Guest::new("f", &[6]).disk("disk", &disk("twin")),
+    ]);
+    assert_eq!(config.problems, []);
+    config.reject(check_board(&config, &BOARD));
+    let words = words(&config.problems);
+    let want = [
+        "b/cpus: core 4 is not there; this board has cores 0 to 3",
+        "c/memory: 1024M is more than the 344M that this board has left; give it less",
+        "d/disk/partition: there is no partition \"mail\"; the disk has \"web\", \"db\", \"twin\", \"twin\"",
+        "e/disk/partition: partition \"PARTUUID=0A0A0A0A-0000-4000-8000-000000000001\" is given to `a` too; \
+         choose another, or make both `read-only`",
+        "f/cpus: core 6 is not there; this board has cores 0 to 3",
+        "f/disk/partition: several partitions are called \"twin\"; name one by PARTUUID=…",
+    ];
+    assert_eq!(words, want);
+    assert_eq!(config.vms.len(), 1, "a alone has what it needs");
+}
+
+#[test]
+fn a_disk_on_a_board_without_disks_is_refused() {
+    let config = config(&[Guest::new("a", &[0]).disk("disk", &[("partition", Text("web"))])]);
+    let board = BoardFacts { partitions: None, ..BOARD };
+    let words = words(&check_board(&config, &board));
+    assert!(words[0].starts_with("a/disk/partition: this board has no disk"), "{words:?}");
+}
+
+#[test]
+fn a_guest_whose_files_do_not_fit_or_are_none_is_refused() {
+    let mut kernel = [0; 256];
+    kernel[16..24].copy_from_slice(&(32u64 << 20).to_le_bytes());
+    kernel[56..60].copy_from_slice(b"ARM\x64");
+    let files = |name: &str| match name {
+        "vmlinuz" => Ok(&kernel[..]),
+        "elf" => Ok(&b"\x7fELF..."[..]),
+        name => Err(alloc::format!("{name} is not in the bundle")),
+    };
+    let config = config(&[
+        Guest::new("a", &[0]),
+        Guest::new("b", &[1]).with("kernel", Text("elf")).with("ramdisk", Text("initrd")),
+        Guest::new("c", &[2]).with("memory", Text("32M")),
+    ]);
+    let words = words(&check_files(&config, files));
+    assert_eq!(words.len(), 3, "{words:?}");
+    assert!(words[0].starts_with("b/kernel: elf: an ELF file"));
+    assert_eq!(words[1], "b/ramdisk: initrd is not in the bundle");
+    assert!(words[2].starts_with("c/memory: kernel, ramdisk and device tree need 33 MiB"));
+}
+
+#[test]
+fn no_spoiled_configuration_panics_and_what_is_kept_is_bounded() {
+    let disk = [("partition", Text("web")), ("read-only", Flag)];
+    let good = blob(&[
+        Guest::new("web", &[0, 1]).disk("disk", &disk),
+        Guest::new("db", &[2, 3]).with("bootargs", Text("console=ttyAMA0")).disk("disk", &disk),
+    ]);
+    let mut seed = 0x1234_5678_9abc_def1_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as usize
+    };
+    let mut parsed = 0;
+    for _ in 0..20_000 {
+        let mut blob = good.clone();
+        for _ in 0..1 + random() % 6 {
+            let at = 40 + random() % (blob.len() - 40);
+            blob[at] =
+                if random() % 2 == 0 { random() as u8 } else { blob[at] ^ 1 << (random() % 8) };
+        }
+        let Ok(fdt) = Fdt::new(&blob) else { continue };
+        parsed += 1;
+        let mut config = parse(&fdt);
+        config.reject(check_board(&config, &BOARD));
+        config.reject(check_files(&config, |_| Ok::<_, String>(&good[..])));
+        assert!(config.vms.len() <= MAX_GUESTS);
+        assert!(words(&config.problems).iter().all(|words| words.len() < 1000));
+        for vm in &config.vms {
+            assert!((1..=8).contains(&vm.vcpus()) && vm.memory > 0 && !vm.kernel.is_empty());
+        }
+    }
+    assert!(parsed > 1000, "{parsed}");
+}
+
+#[test]
+fn problems_are_kept_up_to_a_screenful() {
+    let mut fdt = FdtWriter::new().unwrap();
+    let root = fdt.begin_node("").unwrap();
+    for n in 0..1000 {
+        fdt.property_null(&alloc::format!("unknown-property-{n}")).unwrap();
+    }
+    fdt.end_node(root).unwrap();
+    let blob = fdt.finish().unwrap();
+    assert_eq!(parse(&Fdt::new(&blob).unwrap()).problems.len(), 64);
+}
