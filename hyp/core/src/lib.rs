@@ -22,6 +22,7 @@ pub mod hw;
 pub mod id_regs;
 pub mod image;
 pub mod inject;
+pub mod life;
 pub mod machine;
 pub mod paging;
 pub mod psci;
