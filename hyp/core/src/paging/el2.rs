@@ -148,3 +148,108 @@ impl El2Map {
         self.tables.translate(hw, va)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hw::fake::{Event, FakeHw};
+
+    const GIB: u64 = 1 << 30;
+    const IMAGE: u64 = 0xff00_0000_0000;
+    const ALL: [Section; 5] = [
+        Section::Text,
+        Section::ReadOnlyData,
+        Section::Data,
+        Section::Device,
+        Section::NonCacheable,
+    ];
+
+    fn board() -> (FakeHw, El2Map) {
+        let hw = FakeHw::new(Pa(GIB), 64 * PAGE_SIZE as usize);
+        let map = El2Map::new(&hw, 4).unwrap();
+        (hw, map)
+    }
+
+    #[test]
+    fn nothing_is_both_written_and_executed() {
+        for section in ALL {
+            let bits = section.attributes().bits();
+            let (read_only, no_execute) = (bits & 1 << 7 != 0, bits & 1 << 54 != 0);
+            assert!(read_only || no_execute, "{section:?}");
+            assert_eq!(!no_execute, section == Section::Text);
+        }
+    }
+
+    #[test]
+    fn registers_and_attributes_are_as_the_manual_has_them() {
+        assert_eq!(MAIR, 0x44_ff04);
+        assert_eq!(tcr(4), 0x8084_3510);
+        assert_eq!(tcr(6), 0x8085_3510);
+        assert_eq!(DESC_TABLE, 3);
+        let bits = ALL.map(|section| section.attributes().bits());
+        let xn = 1 << 54;
+        assert_eq!(bits, [0x7c4, xn | 0x7c4, xn | 0x744, xn | 0x440, xn | 0x748]);
+    }
+
+    #[test]
+    fn ram_is_mapped_directly_in_few_stores() {
+        let (hw, mut map) = board();
+        hw.events();
+        let base = 0x8000_0000_0000;
+        map.map_direct(&hw, base, Pa(GIB)..Pa(3 * GIB + 5)).unwrap();
+        assert_eq!(map.table_frames(), 2);
+        // Two blocks, the link to their table, and the table on and off the list of spares.
+        let stores = hw.events().iter().filter(|e| matches!(e, Event::Descriptor(..))).count();
+        assert_eq!(stores, 5);
+        let found = map.translate(&hw, base + 2 * GIB + 9).unwrap();
+        assert_eq!((found.pa, found.level.number()), (Pa(2 * GIB + 9), 1));
+        assert_eq!(found.attributes, Section::Data.attributes());
+        let odd = Pa(5 * GIB + 1)..Pa(5 * GIB + 0x1fff);
+        map.map_direct(&hw, base, odd).unwrap();
+        assert_eq!(map.translate(&hw, base + 5 * GIB), None);
+        let beyond = map.map_direct(&hw, u64::MAX, Pa(4096)..Pa(8192));
+        assert_eq!(beyond, Err(MapError::OutOfRange(4096)));
+        assert_eq!(
+            map.map_direct(&hw, base, Pa(u64::MAX)..Pa(0)),
+            Err(MapError::OutOfRange(u64::MAX))
+        );
+        assert_eq!(map.map_direct(&hw, base, Pa(GIB * 9)..Pa(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_guard_page_is_unmapped_from_a_stack_and_its_table_stays() {
+        let (hw, mut map) = board();
+        map.map(&hw, IMAGE, Pa(GIB), 0x3000, Section::Data).unwrap();
+        let frames = map.table_frames();
+        hw.events();
+        map.unmap(&hw, IMAGE, 0x1000).unwrap();
+        let events = hw.events();
+        assert!(matches!(events[..], [Event::Descriptor(_, 0), Event::TlbEl2]), "{events:?}");
+        map.unmap(&hw, IMAGE, 0x20_0000).unwrap();
+        assert_eq!(map.translate(&hw, IMAGE + 0x2000), None);
+        assert_eq!(map.table_frames(), frames);
+    }
+
+    #[test]
+    fn a_block_that_el2_may_run_from_is_never_broken() {
+        let (hw, mut map) = board();
+        map.map(&hw, IMAGE, Pa(GIB), GIB, Section::Data).unwrap();
+        hw.events();
+        assert_eq!(map.unmap(&hw, IMAGE + 0x1000, 0x1000), Err(MapError::InBlock(IMAGE + 0x1000)));
+        assert_eq!(hw.events(), []);
+        map.unmap(&hw, IMAGE, GIB).unwrap();
+        assert_eq!(map.translate(&hw, IMAGE), None);
+    }
+
+    #[test]
+    fn tables_of_the_boot_code_can_be_taken_over() {
+        let (hw, mut boot) = board();
+        boot.map(&hw, IMAGE, Pa(GIB), 0x1000, Section::Text).unwrap();
+        let mut map = El2Map::adopt(Pa(boot.ttbr()), boot.table_frames(), 4);
+        map.map(&hw, IMAGE + 0x1000, Pa(GIB + 0x1000), 0x1000, Section::ReadOnlyData).unwrap();
+        assert_eq!(map.translate(&hw, IMAGE).unwrap().attributes, Section::Text.attributes());
+        assert_eq!(map.table_frames(), boot.table_frames());
+        let twice = map.map(&hw, IMAGE, Pa(0), 0x1000, Section::Device);
+        assert_eq!(twice, Err(MapError::AlreadyMapped(IMAGE)));
+    }
+}

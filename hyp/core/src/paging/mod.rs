@@ -26,6 +26,8 @@ mod edit;
 pub mod el2;
 mod map;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use descriptor::physical_size_field;
 pub use descriptor::{Attributes, Descriptor, ENTRIES, Geometry, Level, physical_bits};
