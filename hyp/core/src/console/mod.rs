@@ -85,6 +85,8 @@ pub struct Console {
     screen: Screen,
     /// The focus changed and the header is not out yet.
     header_due: bool,
+    /// Something waits for room in the output ring.
+    waiting: bool,
     /// Whose turn at the output it is.
     turn: usize,
     /// The guest whose UART was told to hold back.
@@ -107,6 +109,7 @@ impl Console {
             keys: Keys::default(),
             screen: Screen::new(),
             header_due: false,
+            waiting: false,
             turn: 0,
             held: None,
         }
@@ -185,7 +188,9 @@ impl Console {
             *place = byte;
             count += 1;
         }
-        self.pump();
+        if self.waiting {
+            self.pump();
+        }
         count
     }
 
@@ -296,6 +301,7 @@ impl Console {
     /// something out or passes a source that has nothing, so the work is bounded by the room. It begins with room for a
     /// whole turn, lest the focused guest's line is taken off the screen for each few bytes of it.
     fn pump(&mut self) {
+        self.waiting = true;
         if self.header_due && !self.header() || self.output.room() <= RESERVE + RAW_TURN {
             return;
         }
@@ -329,6 +335,7 @@ impl Console {
         if open {
             self.screen.close(&mut self.output);
         }
+        self.waiting = idle < self.sources.len();
     }
 
     /// Puts out some of what the focused guest printed, as it is; `open` says that its line is off the screen.
