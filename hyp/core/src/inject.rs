@@ -2,7 +2,7 @@
 //!
 //! What hardware cannot be made to raise by itself is composed here just as `AArch64.TakeException` would (DDI 0487,
 //! shared pseudocode): the guest's own registers are written, and it goes on at its vector. A guest cannot tell the
-//! difference. Virtual SErrors are not made here: HCR_EL2.VSE raises them in hardware, which knows when they are masked.
+//! difference. Virtual SErrors are not made here: HCR_EL2.VSE raises them, and hardware knows when they are masked.
 
 use crate::exit::{StageTwoAbort, ec, iss};
 

@@ -1,4 +1,4 @@
-//! The power state coordination interface of a guest (PSCI 1.1, Arm DEN 0022): which vCPUs are on, and what a call asks.
+//! The power state coordination interface of a guest (PSCI 1.1, Arm DEN 0022): which vCPUs are on, what a call asks.
 //!
 //! Several vCPUs may switch the same one on at the same time, each from its own core, while its core is asleep. So a
 //! vCPU's state is one atomic, CPU_ON is a compare-and-exchange on it, and the entry point travels beside it: who wins
@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use tessera_abi::layout::MAX_VCPUS;
 
 use crate::addr::{Ipa, VcpuId};
-use crate::smccc::{Call, Registers, Width};
+use crate::smccc::{Call, GeneralRegisters, Width};
 
 /// Function identifiers, 32-bit variants; the 64-bit one of a call that has it is `| smccc::SMC64` (DEN 0022 5.1).
 pub mod function {
@@ -245,7 +245,7 @@ pub struct Psci {
 
 impl Psci {
     /// Answers a PSCI function, or `None` where `id` (32-bit variant) is none that exists in this `width`.
-    pub fn call(&self, id: u32, width: Width, regs: &mut Registers) -> Option<Call> {
+    pub fn call(&self, id: u32, width: Width, regs: &mut GeneralRegisters) -> Option<Call> {
         use function::*;
         if width == Width::W64 && !has_64_bit_variant(id) {
             return None;

@@ -9,7 +9,7 @@ use crate::addr::VcpuId;
 use crate::psci::{self, Psci, Start};
 
 /// A guest's general-purpose registers, x0 to x30.
-pub type Registers = [u64; 31];
+pub type GeneralRegisters = [u64; 31];
 
 /// The bit that tells an SMC64 identifier from its SMC32 twin (DEN 0028 2.5).
 pub const SMC64: u32 = 1 << 30;
@@ -62,7 +62,7 @@ impl Width {
     }
 
     /// The first three arguments.
-    pub fn arguments(self, regs: &Registers) -> [u64; 3] {
+    pub fn arguments(self, regs: &GeneralRegisters) -> [u64; 3] {
         let mask = if self == Self::W32 { 0xffff_ffff } else { u64::MAX };
         [regs[1] & mask, regs[2] & mask, regs[3] & mask]
     }
@@ -177,7 +177,7 @@ pub struct Services {
 impl Services {
     /// Answers an HVC or a trapped SMC with this immediate.
     #[inline]
-    pub fn call(&self, immediate: u16, regs: &mut Registers) -> Call {
+    pub fn call(&self, immediate: u16, regs: &mut GeneralRegisters) -> Call {
         if immediate == 0 && regs[0] as u32 == psci::function::VERSION {
             regs[0] = psci::VERSION;
             return Call::Done;
@@ -185,7 +185,7 @@ impl Services {
         self.call_any(immediate, regs)
     }
 
-    fn call_any(&self, immediate: u16, regs: &mut Registers) -> Call {
+    fn call_any(&self, immediate: u16, regs: &mut GeneralRegisters) -> Call {
         let id = regs[0] as u32;
         let width = Width::of(id);
         // Only immediate 0 belongs to the convention (DEN 0028 2.9).
@@ -206,7 +206,7 @@ impl Services {
     }
 
     /// The Arm Architecture Service (DEN 0028 7).
-    fn architecture(&self, id: u32, regs: &mut Registers) -> Option<Call> {
+    fn architecture(&self, id: u32, regs: &mut GeneralRegisters) -> Option<Call> {
         match id {
             function::VERSION => regs[0] = SMCCC_VERSION,
             function::ARCH_FEATURES => regs[0] = self.features(regs[1] as u32),
@@ -245,7 +245,7 @@ impl Services {
 }
 
 /// The TRNG firmware interface (DEN 0098 2).
-fn random(id: u32, width: Width, regs: &mut Registers) -> Option<Call> {
+fn random(id: u32, width: Width, regs: &mut GeneralRegisters) -> Option<Call> {
     let most = if width == Width::W32 { 96 } else { 192 };
     match (id, width) {
         (function::TRNG_VERSION, Width::W32) => regs[0] = TRNG_VERSION,
@@ -412,7 +412,7 @@ mod tests {
             seed
         };
         for _ in 0..50_000 {
-            let mut regs: Registers = core::array::from_fn(|_| next());
+            let mut regs: GeneralRegisters = core::array::from_fn(|_| next());
             let service = [0x8400_0000, 0xc400_0000, 0x8000_0000, 0x8400_0050][next() as usize % 4];
             if next() & 7 != 0 {
                 regs[0] = service | next() & 0x1f;

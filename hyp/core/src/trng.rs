@@ -10,7 +10,7 @@ use core::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::addr::VmId;
-use crate::smccc::Registers;
+use crate::smccc::GeneralRegisters;
 
 /// Fewest bytes of a seed: 128 bits.
 pub const LEAST_SEED: usize = 16;
@@ -81,7 +81,7 @@ impl Stream {
     }
 
     /// Answers TRNG_RND (DEN 0098 2.4): status in x0, `bits` random bits in x3, x2, x1 from the lowest, the rest zero.
-    pub fn answer(&mut self, regs: &mut Registers, bits: u8, wide: bool) {
+    pub fn answer(&mut self, regs: &mut GeneralRegisters, bits: u8, wide: bool) {
         let block = self.block();
         let size = if wide { 64 } else { 32 };
         let word = |n: usize| {

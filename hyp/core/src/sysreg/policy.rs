@@ -130,24 +130,29 @@ const TABLE: &[Row] = traps! {
 
 /// Values for the control registers of EL2 while a guest runs.
 ///
-/// Not here since they are zero wherever they exist: HSTR_EL2 (AArch32 at EL1), ACTLR_EL2, TRFCR_EL2 (FEAT_TRF),
-/// PMSCR_EL2 (FEAT_SPE), BRBCR_EL2 (FEAT_BRBE), and all of HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR_EL2 (FEAT_FGT), their
-/// second halves (FEAT_FGT2) and HAFGRTR_EL2 (FEAT_FGT with FEAT_AMUv1). Zero in a fine-grained trap leaves old registers
-/// alone and traps those whose bit is named `nREG`: just the new ones that no guest is told about.
+/// Zero wherever they exist, and to be written as such since reset leaves them unknown: ACTLR_EL2, TRFCR_EL2
+/// (FEAT_TRF), PMSCR_EL2 (FEAT_SPE), BRBCR_EL2 (FEAT_BRBE), and all fine-grained traps (HFGRTR, HFGWTR, HFGITR, HDFGRTR
+/// and HDFGWTR_EL2 of FEAT_FGT, their second halves of FEAT_FGT2, HAFGRTR_EL2 of FEAT_FGT with FEAT_AMUv1). Zero in a
+/// fine-grained trap leaves old registers alone and traps those whose bit is named `nREG`: just the new ones that no
+/// guest is told about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TrapRegs {
     /// HCR_EL2.
-    pub hcr_el2: u64,
+    pub hcr: u64,
     /// CPTR_EL2.
-    pub cptr_el2: u64,
+    pub cptr: u64,
     /// MDCR_EL2.
-    pub mdcr_el2: u64,
+    pub mdcr: u64,
+    /// HSTR_EL2: AArch32 EL0 has no coprocessor register that EL1 does not rule.
+    pub hstr: u64,
     /// CNTHCTL_EL2.
-    pub cnthctl_el2: u64,
+    pub cnthctl: u64,
     /// HCRX_EL2, where it exists.
-    pub hcrx_el2: Option<u64>,
+    pub hcrx: Option<u64>,
     /// MPAM2_EL2, where it exists.
-    pub mpam2_el2: Option<u64>,
+    pub mpam2: Option<u64>,
+    /// Which of the registers that are zero exist.
+    pub features: CpuFeatures,
 }
 
 /// What to write on a core with these features.
@@ -163,12 +168,14 @@ pub fn policy(features: &CpuFeatures) -> TrapRegs {
         })
     };
     TrapRegs {
-        hcr_el2: value(HCR_EL2),
-        cptr_el2: value(CPTR_EL2),
-        mdcr_el2: value(MDCR_EL2) | u64::from(features.counters & 31),
-        cnthctl_el2: value(CNTHCTL_EL2),
-        hcrx_el2: features.has(Hcrx).then(|| value(HCRX_EL2)),
-        mpam2_el2: features.has(Mpam).then(|| value(MPAM2_EL2)),
+        hcr: value(HCR_EL2),
+        cptr: value(CPTR_EL2),
+        mdcr: value(MDCR_EL2) | u64::from(features.counters & 31),
+        hstr: 0,
+        cnthctl: value(CNTHCTL_EL2),
+        hcrx: features.has(Hcrx).then(|| value(HCRX_EL2)),
+        mpam2: features.has(Mpam).then(|| value(MPAM2_EL2)),
+        features: *features,
     }
 }
 
@@ -180,21 +187,21 @@ mod tests {
     fn a_cortex_a72_gets_what_every_core_gets() {
         let dfr0 = |reg| if reg == crate::id_regs::reg::ID_AA64DFR0_EL1 { 0x1030_5106 } else { 0 };
         let regs = policy(&CpuFeatures::from_hw(dfr0, 6 << 11));
-        assert_eq!(regs.hcr_el2, 0x803c_003f);
-        assert_eq!(regs.cptr_el2, 0x33ff);
-        assert_eq!(regs.mdcr_el2, 6);
-        assert_eq!(regs.cnthctl_el2, 0);
-        assert_eq!((regs.hcrx_el2, regs.mpam2_el2), (None, None));
+        assert_eq!(regs.hcr, 0x803c_003f);
+        assert_eq!(regs.cptr, 0x33ff);
+        assert_eq!(regs.mdcr, 6);
+        assert_eq!(regs.cnthctl, 0);
+        assert_eq!((regs.hcrx, regs.mpam2), (None, None));
     }
 
     #[test]
     fn a_core_with_everything_traps_what_guests_do_not_have() {
         let regs = policy(&CpuFeatures::from_hw(|_| 0x6666_6666_6666_6666, 31 << 11));
-        assert_eq!(regs.hcr_el2, 0x0400_0338_803c_003f);
-        assert_eq!(regs.cptr_el2, 0x4010_33ff);
-        assert_eq!(regs.mdcr_el2, 0x008a_401f);
-        assert_eq!(regs.hcrx_el2, Some(1 << 6));
-        assert_eq!(regs.mpam2_el2, Some(3 << 48));
+        assert_eq!(regs.hcr, 0x0400_0338_803c_003f);
+        assert_eq!(regs.cptr, 0x4010_33ff);
+        assert_eq!(regs.mdcr, 0x008a_401f);
+        assert_eq!(regs.hcrx, Some(1 << 6));
+        assert_eq!(regs.mpam2, Some(3 << 48));
     }
 
     #[test]
