@@ -94,7 +94,8 @@ pub struct Console {
 }
 
 impl Console {
-    /// A console for guests of these names, in the order of their [`VmId`]s; the first has the focus.
+    /// A console for guests of these names, in the order of their [`VmId`]s; the first has the focus. An empty name is
+    /// that of a guest without a console: it has no place in the round.
     pub fn new(names: &[&str], sizes: Sizes) -> Self {
         let source = |name: &&str| Source::new(name, sizes.backlog);
         Self {
@@ -104,7 +105,7 @@ impl Console {
                 .iter()
                 .map(|_| Input { queue: Ring::new(sizes.input), losing: false })
                 .collect(),
-            focus: 0,
+            focus: names.iter().position(|name| !name.is_empty()).unwrap_or(names.len()),
             before: 0,
             keys: Keys::default(),
             screen: Screen::new(),
@@ -119,7 +120,7 @@ impl Console {
     #[inline]
     pub fn guest_output(&mut self, vm: VmId, byte: u8) {
         let index = usize::from(vm.0);
-        if index >= self.guests() {
+        if !self.has_console(index) {
             return;
         }
         let focused = index == self.focus;
@@ -148,7 +149,8 @@ impl Console {
             Key::Pass(byte) => return self.queue_input(byte),
             Key::Next => {
                 self.before = self.focus;
-                self.focus_index((self.focus + 1).checked_rem(guests).unwrap_or(0));
+                let mut round = (self.focus + 1..guests).chain(0..=self.focus);
+                self.focus_index(round.find(|&next| self.has_console(next)).unwrap_or(guests));
             }
             Key::Pick(index) => self.focus_index(index),
             Key::Literal => {
@@ -253,6 +255,10 @@ impl Console {
         self.inputs.len()
     }
 
+    fn has_console(&self, index: usize) -> bool {
+        index < self.guests() && self.sources.get(index).is_some_and(|guest| !guest.name.is_empty())
+    }
+
     fn queue_input(&mut self, byte: u8) -> Option<VmId> {
         let vm = self.focus()?;
         let input = self.inputs.get_mut(self.focus)?;
@@ -272,14 +278,14 @@ impl Console {
         tessera.log(format_args!(
             "Ctrl-] goes to the next guest, Ctrl-] and a digit to that one; Ctrl-] 0 sends Ctrl-]"
         ));
-        for (number, guest) in (1..=9).zip(guests) {
+        for (number, guest) in (1..=9).zip(guests).filter(|(_, guest)| !guest.name.is_empty()) {
             tessera.log(format_args!("  {number} {}", guest.name));
         }
         self.pump();
     }
 
     fn focus_index(&mut self, index: usize) {
-        if index >= self.guests() {
+        if !self.has_console(index) {
             return;
         }
         // The line that the old guest is in counts as not shown, so that it is seen whole later.

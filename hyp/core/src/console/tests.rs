@@ -240,6 +240,23 @@ fn a_digit_after_the_switch_key_picks_a_guest() {
 }
 
 #[test]
+fn a_guest_without_a_console_has_no_place_in_the_round() {
+    let mut c = Console::new(&["", "a", "", "b"], Sizes::default());
+    assert_eq!(c.focus(), Some(VmId(1)));
+    press(&mut c, &[keys::SWITCH]);
+    assert_eq!(c.focus(), Some(VmId(3)));
+    press(&mut c, &[keys::SWITCH]);
+    assert_eq!(c.focus(), Some(VmId(1)));
+    press(&mut c, &[keys::SWITCH, b'1', keys::SWITCH]);
+    assert_eq!(c.focus(), Some(VmId(1)));
+    shown(&mut c);
+    print(&mut c, VmId(0), "nothing\n");
+    c.reset_guest(VmId(0));
+    assert_eq!(shown(&mut c), "");
+    assert_eq!(Console::new(&["", ""], TINY).physical_input(b'x'), None);
+}
+
+#[test]
 fn the_switch_key_itself_can_be_sent() {
     let mut c = console();
     press(&mut c, &[keys::SWITCH]);
