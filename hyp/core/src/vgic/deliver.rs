@@ -1,0 +1,123 @@
+//! Before the guest is entered: what came in from others goes into list registers.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::routes::Routes;
+use super::{LOOK, ListRegisters, RECALL, SGI_NEWS, Vgic, VgicCpu, both, lr, members, spis};
+use crate::addr::VcpuSet;
+
+impl Vgic {
+    /// Takes the news of the own vCPU. Returns other vCPUs to kick: an SPI that was routed away goes on to its new
+    /// target from here.
+    pub fn deliver(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
+        let cpu = self.shared(me.id);
+        let news = cpu.news.swap(0, Acquire);
+        let sgis = news >> SGI_NEWS;
+        if news & (LOOK | RECALL) == 0 {
+            let mut kick = VcpuSet::EMPTY;
+            for sgi in members(sgis as u64) {
+                kick = kick.union(self.raise(me, lrs, sgi, false));
+            }
+            return kick;
+        }
+        cpu.bank.latch.set(sgis);
+        if news & RECALL == 0 && !me.overflowing() {
+            self.top_up(me, lrs)
+        } else {
+            self.rebuild(me, lrs, usize::MAX)
+        }
+    }
+
+    /// The maintenance interrupt: the list registers ran low, or the guest ended an interrupt that we want to know of.
+    pub fn maintenance(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
+        self.rebuild(me, lrs, usize::MAX)
+    }
+
+    /// Takes everything out of the list registers, for a vCPU that is switched off, reset, or about to run on another
+    /// core. The next [`Vgic::deliver`] puts it back. Afterwards [`VgicCpu::take_deactivations`] has what must not
+    /// stay active on this core, if `off`.
+    pub fn park(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, off: bool) -> VcpuSet {
+        let kick = self.rebuild(me, lrs, 0);
+        if off {
+            me.deactivate |= self.shared(me.id).bank.hw.take(u32::MAX) | me.owed;
+            me.owed = 0;
+        }
+        self.shared(me.id).news.fetch_or(LOOK, Relaxed);
+        kick
+    }
+
+    /// Adds what is new to the free list registers, where that is all there is to do.
+    fn top_up(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
+        let mut routes = self.routes.lock();
+        let cpu = self.shared(me.id);
+        let held = routes.held(me.id);
+        self.retire(me, lrs.empty());
+        routes.hold(me.id, spis(me.resident));
+        // Those too whose list register a private interrupt took over.
+        self.spis.active.take(held & !spis(me.resident));
+        let kick = self.hand_over(me, &routes, held);
+
+        // The same interrupt once more while a list register has it: a matter of its state there.
+        let again = both(cpu.bank.latch.get() | cpu.bank.hw.get(), self.spis.latch.get());
+        let fresh = self.deliverable(me, &routes) & !me.resident;
+        let free = (lrs.count() as u32).saturating_sub(me.used.count_ones());
+        if again & self.forwarded(me) & me.resident != 0 || fresh.count_ones() > free {
+            return kick.union(self.rebuild_locked(me, lrs, &mut routes, usize::MAX));
+        }
+        let mut pending = cpu.pending.load(Relaxed);
+        for intid in members(fresh) {
+            let index = (!me.used).trailing_zeros() as usize;
+            lrs.write(index, self.fresh_image(me, intid));
+            me.seat(intid, index);
+            pending |= 1 << intid;
+        }
+        cpu.pending.store(pending, Relaxed);
+        routes.hold(me.id, spis(me.resident));
+        kick
+    }
+
+    /// Gives up the list registers that the guest is done with.
+    fn retire(&self, me: &mut VgicCpu, empty: u32) {
+        let mut done = 0u64;
+        for index in members((me.used & empty) as u64) {
+            done |= 1 << (me.slot[index as usize % lr::MAX_LIST_REGISTERS] % 64);
+        }
+        me.used &= !empty;
+        me.resident &= !done;
+        let cpu = self.shared(me.id);
+        cpu.pending.store(cpu.pending.load(Relaxed) & !done, Relaxed);
+        cpu.bank.active.take(done as u32);
+    }
+
+    /// Interrupts that the vCPU may take now: pending outside list registers, forwarded, its own.
+    pub(super) fn deliverable(&self, me: &VgicCpu, routes: &Routes) -> u64 {
+        let private = self.shared(me.id).bank.asserted();
+        let shared = self.spis.asserted() & routes.free_for(me.id);
+        both(private, shared) & self.forwarded(me)
+    }
+
+    /// Interrupts that are enabled and of an enabled group.
+    pub(super) fn forwarded(&self, me: &VgicCpu) -> u64 {
+        let groups = self.groups();
+        both(self.shared(me.id).bank.forwards(groups), self.spis.forwards(groups))
+    }
+
+    /// Tells the vCPUs whose SPIs were `held` here and are not any more, where they wait to be taken.
+    pub(super) fn hand_over(&self, me: &VgicCpu, routes: &Routes, held: u32) -> VcpuSet {
+        let released = held & !routes.held(me.id) & self.spis.asserted();
+        if released & !routes.routed(me.id) == 0 {
+            return VcpuSet::EMPTY;
+        }
+        self.tell(routes, 0, released).without(me.id)
+    }
+}
+
+impl VgicCpu {
+    /// Notes that the free list register `index` now has `intid`.
+    pub(super) fn seat(&mut self, intid: u32, index: usize) {
+        self.slot[index % lr::MAX_LIST_REGISTERS] = intid as u8;
+        self.place[intid as usize % 64] = index as u8;
+        self.used |= 1 << index;
+        self.resident |= 1 << intid;
+    }
+}

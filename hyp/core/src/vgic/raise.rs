@@ -1,0 +1,191 @@
+//! The hot path: a private interrupt of the vCPU that is on this core, straight into a list register.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::{ListRegisters, RECALL, SGI_NEWS, Shared, Vgic, VgicCpu, lr, ppi_bit};
+use crate::addr::{IntId, VcpuId, VcpuSet};
+
+/// `ICC_SGI<n>R_EL1` (IHI 0069 12.2.14): Interrupt Routing Mode, all but the sender.
+const IRM: u64 = 1 << 40;
+/// Aff3, Aff2, Aff1 and the Range Selector: zero for the affinities that vCPUs have.
+const AFFINITY: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
+
+impl Vgic {
+    /// A write to `ICC_SGI1R_EL1`: an SGI of group 1. Returns the other vCPUs to kick.
+    #[inline]
+    pub fn sgi1r(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, value: u64) -> VcpuSet {
+        self.send_sgi(me, lrs, value, u32::MAX)
+    }
+
+    /// A write to `ICC_SGI0R_EL1`: an SGI of group 0. With one security state (`GICD_CTLR.DS`) `ICC_ASGI1R_EL1`, the
+    /// other state's group 1, has no target: writes to it do nothing.
+    pub fn sgi0r(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, value: u64) -> VcpuSet {
+        self.send_sgi(me, lrs, value, 0)
+    }
+
+    /// Sends an SGI to those of the target list whose group for it is that of `group`, a word of zeros or ones.
+    #[inline]
+    fn send_sgi(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        value: u64,
+        group: u32,
+    ) -> VcpuSet {
+        let own = VcpuSet::only(me.id).0;
+        let all = (1u16 << self.vcpus).wrapping_sub(1) as u8;
+        let targets = if value & (IRM | AFFINITY) == 0 {
+            value as u8 & all
+        } else if value & IRM != 0 {
+            all & !own
+        } else {
+            0
+        };
+        let sgi = (value >> 24 & 15) as u32;
+        let mut kick = VcpuSet::EMPTY;
+        let others = targets & !own;
+        if others != 0 {
+            for vcpu in VcpuSet(others).iter() {
+                let cpu = self.shared(vcpu);
+                if (cpu.bank.group.get() ^ group) >> sgi & 1 == 0 {
+                    kick = kick.union(self.announce(vcpu, 1 << (SGI_NEWS + sgi)));
+                }
+            }
+        }
+        if targets & own != 0 && (self.shared(me.id).bank.group.get() ^ group) >> sgi & 1 == 0 {
+            kick = kick.union(self.raise(me, lrs, sgi, false));
+        }
+        kick
+    }
+
+    /// A physical PPI arrived whose condition is the guest's own (virtual timer, PMU): the caller acknowledged it and
+    /// dropped its priority, but did not deactivate it. It becomes pending for the guest, whose end of interrupt will
+    /// deactivate it; while the guest has it disabled, it stays active, so that it does not arrive again.
+    #[inline]
+    pub fn inject_hw_ppi(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        intid: IntId,
+    ) -> VcpuSet {
+        if ppi_bit(intid).is_none() {
+            return VcpuSet::EMPTY;
+        }
+        self.raise(me, lrs, intid.0, true)
+    }
+
+    /// Makes private interrupt `intid` of the own vCPU pending, for its physical twin if `hw`.
+    #[inline]
+    pub(super) fn raise(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        intid: u32,
+        hw: bool,
+    ) -> VcpuSet {
+        let cpu = self.shared(me.id);
+        let bit = 1u32 << (intid % 32);
+        let forwarded = cpu.bank.forwards(self.groups()) & bit != 0;
+        // A request that is older than this interrupt must not take it away: let the fold sort that out.
+        let calm = cpu.news.load(Relaxed) & RECALL == 0 && !me.overflowing();
+        if forwarded
+            && calm
+            && let Some(index) = me.free_place(intid, lrs.empty())
+        {
+            let link = if hw { lr::linked(intid) } else { 0 };
+            lrs.write(index, cpu.identity(intid) | lr::PENDING | link);
+            me.occupy(cpu, intid, index);
+            return VcpuSet::EMPTY;
+        }
+        self.raise_slowly(me, lrs, intid, hw)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn raise_slowly(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        intid: u32,
+        hw: bool,
+    ) -> VcpuSet {
+        let bank = &self.shared(me.id).bank;
+        let bit = 1u32 << (intid % 32);
+        let word = if hw { &bank.hw } else { &bank.latch };
+        word.set(bit);
+        if bank.forwards(self.groups()) & bit == 0 {
+            return VcpuSet::EMPTY;
+        }
+        self.rebuild(me, lrs, usize::MAX)
+    }
+
+    /// Hardware-linked interrupts (a bit each, by INTID) that the guest could not be given yet: their physical twins
+    /// are active and silent. Where the condition of one is gone, call [`Vgic::withdraw_hw_ppi`].
+    #[inline]
+    pub fn held_hw_ppis(&self, me: &VgicCpu) -> u32 {
+        self.shared(me.id).bank.hw.get()
+    }
+
+    /// The condition of a hardware-linked interrupt is gone before the guest took it: it is no longer pending, and
+    /// its physical twin is among [`VgicCpu::take_deactivations`]. One that the guest took already is left alone.
+    pub fn withdraw_hw_ppi(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        intid: IntId,
+    ) -> VcpuSet {
+        let Some(bit) = ppi_bit(intid) else { return VcpuSet::EMPTY };
+        me.withdrawn |= bit;
+        self.rebuild(me, lrs, usize::MAX)
+    }
+}
+
+impl VgicCpu {
+    /// A list register for an interrupt that is in none, or whose list register is done with it.
+    #[inline]
+    fn free_place(&self, intid: u32, empty: u32) -> Option<usize> {
+        if self.resident >> (intid % 64) & 1 == 0 {
+            return (empty != 0).then(|| empty.trailing_zeros() as usize);
+        }
+        let index = self.place[intid as usize % 64] as usize;
+        (empty >> index & 1 != 0).then_some(index)
+    }
+
+    /// Notes that list register `index` now has `intid`, pending.
+    #[inline]
+    fn occupy(&mut self, cpu: &Shared, intid: u32, index: usize) {
+        let bit = 1u64 << (intid % 64);
+        let mut pending = cpu.pending.load(Relaxed);
+        if self.resident & bit == 0 {
+            let slot = &mut self.slot[index % lr::MAX_LIST_REGISTERS];
+            if self.used >> index & 1 != 0 {
+                let former = !(1u64 << (*slot % 64));
+                self.resident &= former;
+                pending &= former;
+            }
+            *slot = intid as u8;
+            self.place[intid as usize % 64] = index as u8;
+            self.used |= 1 << index;
+            self.resident |= bit;
+        }
+        self.by_line &= !bit;
+        cpu.pending.store(pending | bit, Relaxed);
+        if cpu.bank.active.get() & bit as u32 != 0 {
+            cpu.bank.active.clear(bit as u32);
+        }
+    }
+}
+
+impl Shared {
+    /// What a list register says of private interrupt `intid` besides its state.
+    #[inline]
+    fn identity(&self, intid: u32) -> u64 {
+        let group = self.bank.group.get() >> (intid % 32) & 1;
+        lr::identity(intid, self.bank.priority(intid), group as u64)
+    }
+}
+
+/// The affinity of a vCPU, `MPIDR_EL1.Aff<n>`: Aff0 is its number, the others are zero.
+pub(super) const fn affinity(vcpu: VcpuId) -> u64 {
+    vcpu.0 as u64
+}

@@ -1,0 +1,347 @@
+//! Single cases of delivery.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::cpu::{FakeCpu, SPURIOUS};
+use crate::addr::{IntId, VcpuId, VcpuSet};
+use crate::vgic::lr::{ACTIVE, EOI, HW, PENDING};
+use crate::vgic::{Vgic, VgicCpu, vmcr};
+
+const GICR_STRIDE: u64 = 0x2_0000;
+const SGI: u64 = 0x1_0000;
+
+/// A guest with a fake core for each vCPU.
+struct Guest {
+    vgic: Vgic,
+    cpus: Vec<(VgicCpu, FakeCpu)>,
+}
+
+impl Guest {
+    /// All interrupts enabled, in group 1, at priority 0xa0; groups enabled.
+    fn new(vcpus: usize) -> Self {
+        let vgic = Vgic::new(vcpus);
+        let cpus = (0..vcpus as u8).map(|n| (VgicCpu::new(VcpuId(n)), FakeCpu::new(4))).collect();
+        let mut guest = Self { vgic, cpus };
+        let _ = guest.gicd(0, 3);
+        let _ = guest.gicd(0x84, !0);
+        let _ = guest.gicd(0x104, !0);
+        for n in 0..8 {
+            let _ = guest.gicd(0x420 + 4 * n, 0xa0a0_a0a0);
+        }
+        for vcpu in 0..vcpus as u64 {
+            let base = vcpu * GICR_STRIDE + SGI;
+            let _ = guest.gicr(base + 0x80, !0);
+            let _ = guest.gicr(base + 0x100, !0);
+            for n in 0..8 {
+                let _ = guest.gicr(base + 0x400 + 4 * n, 0xa0a0_a0a0);
+            }
+        }
+        guest.enter_all();
+        guest
+    }
+    fn gicd(&mut self, offset: u64, value: u64) -> VcpuSet {
+        self.vgic.gicd_write(offset, 4, value).unwrap()
+    }
+    fn gicr(&mut self, offset: u64, value: u64) -> VcpuSet {
+        self.vgic.gicr_write(offset, 4, value).unwrap()
+    }
+    fn gicd_read(&mut self, by: usize, offset: u64) -> u64 {
+        let (me, lrs) = &mut self.cpus[by];
+        self.vgic.gicd_read(me, lrs, offset, 4).unwrap().0
+    }
+    fn gicr_read(&mut self, by: usize, offset: u64) -> u64 {
+        let (me, lrs) = &mut self.cpus[by];
+        self.vgic.gicr_read(me, lrs, offset, 4).unwrap().0
+    }
+    fn sgi(&mut self, by: usize, value: u64) -> VcpuSet {
+        let (me, lrs) = &mut self.cpus[by];
+        self.vgic.sgi1r(me, lrs, value)
+    }
+    fn hw(&mut self, by: usize, intid: u32) {
+        let (me, lrs) = &mut self.cpus[by];
+        let _ = self.vgic.inject_hw_ppi(me, lrs, IntId(intid));
+    }
+    /// What the core does before it enters the guest, and while maintenance is asserted.
+    fn enter(&mut self, n: usize) {
+        let (me, lrs) = &mut self.cpus[n];
+        for _ in 0..8 {
+            if self.vgic.needs_delivery(me) {
+                let _ = self.vgic.deliver(me, lrs);
+            } else if lrs.maintenance() {
+                let _ = self.vgic.maintenance(me, lrs);
+            } else {
+                lrs.check();
+                return;
+            }
+        }
+        panic!("vCPU {n} does not come to rest");
+    }
+    fn enter_all(&mut self) {
+        for n in (0..self.cpus.len()).chain(0..self.cpus.len()) {
+            self.enter(n);
+        }
+    }
+    fn ack(&mut self, n: usize) -> u32 {
+        self.enter(n);
+        self.cpus[n].1.acknowledge()
+    }
+    fn end(&mut self, n: usize, intid: u32) {
+        self.cpus[n].1.end(intid);
+        self.enter(n);
+    }
+}
+
+#[test]
+fn an_sgi_to_self_goes_into_one_list_register() {
+    let mut g = Guest::new(2);
+    let before = g.cpus[0].1.writes;
+    assert!(g.sgi(0, 3 << 24 | 1).is_empty());
+    assert_eq!(g.cpus[0].1.writes, before + 1);
+    assert_eq!(g.ack(0), 3);
+    assert_eq!(g.ack(0), SPURIOUS);
+    g.end(0, 3);
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
+fn an_sgi_reaches_exactly_the_listed_vcpus_of_affinity_zero() {
+    let mut g = Guest::new(3);
+    assert_eq!(g.sgi(0, 5 << 24 | 0b1110), VcpuSet(0b110));
+    assert_eq!((g.ack(0), g.ack(1), g.ack(2)), (SPURIOUS, 5, 5));
+    for elsewhere in [1 << 16, 1 << 32, 1 << 48, 1 << 44] {
+        assert!(g.sgi(0, 6 << 24 | 0b111 | elsewhere).is_empty());
+    }
+    assert_eq!(g.ack(0), SPURIOUS);
+    // To all but the sender, whatever the list says.
+    assert_eq!(g.sgi(1, 1 << 40 | 7 << 24 | 0xff << 16), VcpuSet(0b101));
+}
+
+#[test]
+fn an_sgi_that_comes_again_while_active_becomes_pending_again() {
+    let mut g = Guest::new(1);
+    let _ = g.sgi(0, 1 << 24 | 1);
+    assert_eq!(g.ack(0), 1);
+    let _ = g.sgi(0, 1 << 24 | 1);
+    let _ = g.sgi(0, 1 << 24 | 1);
+    assert_eq!(g.ack(0), SPURIOUS);
+    g.end(0, 1);
+    assert_eq!(g.ack(0), 1);
+    g.end(0, 1);
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
+fn the_most_urgent_of_many_pending_interrupts_is_always_taken_first() {
+    let mut g = Guest::new(1);
+    for n in 0..16u64 {
+        // SGI 0 is the least urgent.
+        let _ = g.vgic.gicr_write(SGI + 0x400 + n, 1, 0xf8 - 8 * n).unwrap();
+    }
+    for n in 0..16 {
+        let _ = g.sgi(0, n << 24 | 1);
+    }
+    for n in (0..16).rev() {
+        assert_eq!(g.ack(0), n);
+        g.end(0, n);
+    }
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
+fn sixteen_nested_interrupts_are_all_ended() {
+    let mut g = Guest::new(1);
+    for n in 0..16u64 {
+        let _ = g.vgic.gicr_write(SGI + 0x400 + n, 1, 0xf8 - 8 * n).unwrap();
+    }
+    for n in 0..16 {
+        let _ = g.sgi(0, u64::from(n) << 24 | 1);
+        assert_eq!(g.ack(0), n);
+    }
+    assert_eq!(g.gicr_read(0, SGI + 0x300), 0xffff);
+    for n in (0..16).rev() {
+        g.end(0, n);
+        assert_eq!(g.gicr_read(0, SGI + 0x300), (1 << n) - 1);
+    }
+}
+
+#[test]
+fn a_level_interrupt_comes_again_while_its_line_is_high() {
+    let mut g = Guest::new(2);
+    assert_eq!(g.vgic.set_spi_level(IntId(33), true), VcpuSet(1));
+    assert!(g.vgic.set_spi_level(IntId(33), true).is_empty());
+    assert_eq!(g.ack(0), 33);
+    g.end(0, 33);
+    assert_eq!(g.ack(0), 33);
+    let _ = g.vgic.set_spi_level(IntId(33), false);
+    g.end(0, 33);
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
+fn a_line_that_falls_before_the_guest_looks_leaves_nothing() {
+    let mut g = Guest::new(1);
+    let _ = g.vgic.set_spi_level(IntId(33), true);
+    g.enter(0);
+    assert!(g.cpus[0].1.signalled());
+    assert_eq!(g.vgic.set_spi_level(IntId(33), false), VcpuSet(1));
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
+fn an_edge_interrupt_comes_once_a_pulse() {
+    let mut g = Guest::new(2);
+    let _ = g.gicd(0xc0c, 0xaaaa_aaaa);
+    let _ = g.vgic.gicd_write(0x6000 + 8 * 48, 8, 1).unwrap();
+    assert_eq!(g.vgic.pulse_spi(IntId(48)), VcpuSet(2));
+    assert_eq!((g.ack(0), g.ack(1)), (SPURIOUS, 48));
+    assert_eq!(g.vgic.pulse_spi(IntId(48)), VcpuSet(2));
+    g.end(1, 48);
+    assert_eq!(g.ack(1), 48);
+    g.end(1, 48);
+    assert_eq!(g.ack(1), SPURIOUS);
+}
+
+#[test]
+fn an_spi_moves_to_its_new_target_out_of_the_list_register_of_the_old() {
+    let mut g = Guest::new(2);
+    let _ = g.vgic.pulse_spi(IntId(50));
+    g.enter(0);
+    assert!(g.cpus[0].1.signalled());
+    assert_eq!(g.vgic.gicd_write(0x6000 + 8 * 50, 8, 1).unwrap(), VcpuSet(1));
+    assert_ne!(g.gicd_read(1, 0) & 1 << 31, 0, "RWP until vCPU 0 folded");
+    g.enter(0);
+    assert_eq!(g.gicd_read(1, 0) & 1 << 31, 0);
+    assert_eq!((g.ack(0), g.ack(1)), (SPURIOUS, 50));
+}
+
+#[test]
+fn an_spi_without_a_target_stays_pending_until_it_has_one() {
+    let mut g = Guest::new(2);
+    let _ = g.vgic.gicd_write(0x6000 + 8 * 50, 8, 7).unwrap();
+    assert!(g.vgic.pulse_spi(IntId(50)).is_empty());
+    assert_eq!(g.gicd_read(0, 0x204), 1 << 18);
+    assert_eq!(g.vgic.gicd_write(0x6000 + 8 * 50, 4, 1).unwrap(), VcpuSet(2));
+    assert_eq!(g.ack(1), 50);
+}
+
+#[test]
+fn disabling_takes_a_pending_interrupt_back_and_enabling_brings_it_again() {
+    let mut g = Guest::new(1);
+    let _ = g.sgi(0, 2 << 24 | 1);
+    let _ = g.gicr(SGI + 0x180, 1 << 2);
+    assert_eq!(g.ack(0), SPURIOUS);
+    assert_eq!(g.gicr_read(0, SGI + 0x200), 1 << 2);
+    let _ = g.gicr(SGI + 0x100, 1 << 2);
+    assert_eq!(g.ack(0), 2);
+}
+
+#[test]
+fn a_timer_is_linked_to_its_physical_interrupt() {
+    let mut g = Guest::new(1);
+    g.hw(0, 27);
+    assert!(g.cpus[0].1.lr.iter().any(|lr| lr & (HW | PENDING) == HW | PENDING));
+    assert_eq!(g.ack(0), 27);
+    g.end(0, 27);
+    assert_eq!(g.cpus[0].1.deactivated, [27]);
+    assert_eq!(g.cpus[0].0.take_deactivations(), 0);
+}
+
+#[test]
+fn a_timer_that_the_guest_disabled_waits_and_can_be_withdrawn() {
+    let mut g = Guest::new(1);
+    let _ = g.gicr(SGI + 0x180, 1 << 27);
+    g.enter(0);
+    g.hw(0, 27);
+    assert_eq!(g.ack(0), SPURIOUS);
+    assert_eq!(g.vgic.held_hw_ppis(&g.cpus[0].0), 1 << 27);
+    assert_eq!(g.gicr_read(0, SGI + 0x200), 1 << 27);
+    let (me, lrs) = &mut g.cpus[0];
+    let _ = g.vgic.withdraw_hw_ppi(me, lrs, IntId(27));
+    assert_eq!(me.take_deactivations(), 1 << 27);
+    let _ = g.gicr(SGI + 0x100, 1 << 27);
+    assert_eq!(g.ack(0), SPURIOUS);
+    g.hw(0, 27);
+    assert_eq!(g.ack(0), 27);
+}
+
+#[test]
+fn a_timer_deactivated_by_register_deactivates_the_physical_one() {
+    let mut g = Guest::new(1);
+    g.hw(0, 27);
+    assert_eq!(g.ack(0), 27);
+    let _ = g.gicr(SGI + 0x380, 1 << 27);
+    g.enter(0);
+    assert_eq!(g.cpus[0].0.take_deactivations(), 1 << 27);
+    assert!(g.cpus[0].1.lr.iter().all(|lr| lr & (ACTIVE | PENDING) == 0));
+}
+
+#[test]
+fn an_interrupt_of_group_zero_goes_as_group_zero() {
+    let mut g = Guest::new(1);
+    let _ = g.gicr(SGI + 0x80, !(1 << 4));
+    let _ = g.sgi(0, 4 << 24 | 1);
+    assert_eq!(g.ack(0), SPURIOUS);
+    let (me, lrs) = &mut g.cpus[0];
+    let _ = g.vgic.sgi0r(me, lrs, 4 << 24 | 1);
+    assert!(lrs.lr.iter().any(|lr| lr & (PENDING | 1 << 60) == PENDING));
+    assert_eq!(g.ack(0), 4);
+}
+
+#[test]
+fn interrupts_of_a_group_that_the_guest_masks_do_not_starve_the_other() {
+    let mut g = Guest::new(1);
+    let _ = g.gicr(SGI + 0x80, !0xff);
+    g.cpus[0].1.vmcr = vmcr::VENG1;
+    for n in 0..8 {
+        let (me, lrs) = &mut g.cpus[0];
+        let _ = g.vgic.sgi0r(me, lrs, n << 24 | 1);
+    }
+    let _ = g.sgi(0, 9 << 24 | 1);
+    assert_eq!(g.ack(0), 9);
+    g.end(0, 9);
+    g.cpus[0].1.vmcr |= vmcr::VENG0;
+    let mut seen = vec![];
+    for _ in 0..8 {
+        let n = g.ack(0);
+        seen.push(n);
+        g.end(0, n);
+    }
+    assert_eq!(seen, (0..8).collect::<Vec<_>>());
+}
+
+#[test]
+fn deactivation_out_of_order_is_exact_where_it_traps() {
+    let mut g = Guest::new(1);
+    g.cpus[0].1.vmcr |= vmcr::VEOIM;
+    for n in 0..6 {
+        let _ = g.sgi(0, u64::from(n) << 24 | 1);
+        assert_eq!(g.ack(0), n);
+        g.end(0, n);
+    }
+    for n in [3, 0, 5, 1, 4, 2] {
+        let active = g.gicr_read(0, SGI + 0x300);
+        let (me, lrs) = &mut g.cpus[0];
+        if lrs.hcr & crate::vgic::hcr::TDIR != 0 {
+            let _ = g.vgic.write_dir(me, lrs, n);
+        } else {
+            lrs.deactivate(n as u32);
+        }
+        g.enter(0);
+        assert_eq!(g.gicr_read(0, SGI + 0x300), active & !(1 << n));
+    }
+}
+
+#[test]
+fn a_parked_vcpu_takes_its_interrupts_up_again() {
+    let mut g = Guest::new(1);
+    let _ = g.sgi(0, 1 << 24 | 1);
+    let _ = g.vgic.set_spi_level(IntId(33), true);
+    assert_eq!(g.ack(0), 1);
+    let (me, lrs) = &mut g.cpus[0];
+    let _ = g.vgic.park(me, lrs, false);
+    assert!(lrs.lr.iter().all(|lr| lr & (ACTIVE | PENDING | EOI) == 0));
+    g.enter(0);
+    g.end(0, 1);
+    assert_eq!(g.ack(0), 33);
+}

@@ -1,0 +1,3 @@
+//! Tests of the virtual interrupt controller.
+mod cpu;
+mod delivery;
