@@ -36,12 +36,28 @@ pub mod ec {
     pub const UNKNOWN: u64 = 0x00;
     /// Trapped WFI or WFE.
     pub const WFX: u64 = 0x01;
+    /// MCR or MRC to coprocessor 15, from AArch32; as all AArch32, EL0 only.
+    pub const CP15: u64 = 0x03;
+    /// MCRR or MRRC to coprocessor 15.
+    pub const CP15_PAIR: u64 = 0x04;
+    /// MCR or MRC to coprocessor 14.
+    pub const CP14: u64 = 0x05;
+    /// LDC or STC to coprocessor 14.
+    pub const CP14_MEMORY: u64 = 0x06;
     /// Trapped access to SIMD or floating point.
     pub const FP_SIMD: u64 = 0x07;
+    /// VMRS of an identification register.
+    pub const CP10: u64 = 0x08;
     /// Trapped use of pointer authentication.
     pub const PAUTH: u64 = 0x09;
+    /// Trapped 64-byte load or store, and whatever else has no class of its own.
+    pub const OTHER_TRAP: u64 = 0x0a;
+    /// MRRC to coprocessor 14.
+    pub const CP14_PAIR: u64 = 0x0c;
     /// Illegal execution state.
     pub const ILLEGAL_STATE: u64 = 0x0e;
+    /// Trapped MSRR, MRRS or SYSP: registers of 128 bits.
+    pub const SYSREG_PAIR: u64 = 0x14;
     /// HVC from AArch64.
     pub const HVC64: u64 = 0x16;
     /// SMC from AArch64.
@@ -50,6 +66,8 @@ pub mod ec {
     pub const SYSREG: u64 = 0x18;
     /// Trapped SVE.
     pub const SVE: u64 = 0x19;
+    /// Trapped transaction start.
+    pub const TSTART: u64 = 0x1b;
     /// Trapped SME.
     pub const SME: u64 = 0x1d;
     /// Instruction abort from a lower exception level.
@@ -134,7 +152,6 @@ impl SysReg {
 
 impl core::fmt::Debug for SysReg {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        
         write!(f, "S{}_{}_C{}_C{}_{}", self.op0(), self.op1(), self.crn(), self.crm(), self.op2())
     }
 }
@@ -167,9 +184,11 @@ pub struct StageTwoAbort {
     pub fetch: bool,
     /// Store (data aborts only).
     pub write: bool,
+    /// Cache maintenance or address translation by virtual address, which counts as a store.
+    pub maintenance: bool,
     /// The walk of the guest's own (stage 1) tables took it.
     pub walk: bool,
-    /// Level of the stage 1 walk, as the fault status code tells it; only where `walk`.
+    /// Level of the stage 2 table that ended the translation. That of the guest's own walk is not reported.
     pub level: u8,
     /// A permission fault, or a translation fault where `false`.
     pub permission: bool,
@@ -202,6 +221,10 @@ impl Exit {
             ec::INSTR_ABORT_LOWER => Self::Abort(decode_abort(syndrome(), true)),
             ec::WFX => Self::Wfx(esr & 1 != 0),
             ec::UNKNOWN | ec::FP_SIMD | ec::PAUTH | ec::SVE | ec::SME => Self::Undefined,
+            ec::CP15 | ec::CP15_PAIR | ec::CP14 | ec::CP14_MEMORY | ec::CP14_PAIR | ec::CP10 => {
+                Self::Undefined
+            }
+            ec::OTHER_TRAP | ec::SYSREG_PAIR | ec::TSTART => Self::Undefined,
             _ => Self::Unexpected,
         }
     }
@@ -263,6 +286,7 @@ fn decode_abort(s: Syndrome, fetch: bool) -> StageTwoAbort {
         va: s.far,
         fetch,
         write: !fetch && s.esr & iss::WNR != 0,
+        maintenance: !fetch && s.esr & iss::CM != 0,
         walk: s.esr & iss::S1PTW != 0,
         level: (s.esr & 3) as u8,
         permission: kind == DFSC_PERMISSION,
