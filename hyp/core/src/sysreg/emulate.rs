@@ -1,8 +1,8 @@
 //! What a trapped access to a system register gets.
 //!
 //! Three kinds are answered: ID registers, SGIs, the physical counter and timer. The commonest two are told apart with
-//! a mask each before anything else. Whatever remains is a register of a feature that guests do not have, and undefined:
-//! SVE, SME, tags, error records (ERR*, ERX*), activity monitors (AM*), trace (TRC*, TRF*, TRB*), branch records
+//! a mask each before anything else. Whatever remains is a register of a feature that guests do not have, and is
+//! undefined: SVE, SME, tags, error records (ERR*, ERX*), activity monitors (AM*), trace (TRC*, TRF*, TRB*), branch records
 //! (BRB*), profiling (PMS*, PMB*), ordering regions (LOR*), MPAM*, SCXTNUM_ELx, registers of the core's maker
 //! (S3_x_C11_*, S3_x_C15_*), every register of EL2 and EL3, and encodings that mean nothing.
 

@@ -76,8 +76,8 @@ const TABLE: &[Row] = traps! {
         // EL1 is AArch64.
         RW 31 Always;
         TLOR 35 Has(OrderingRegions);
-        // Error records are the board's; so is the first look at an external abort, which may be about any memory.
-        TERR 36 Has(Ras); TEA 37 Has(Ras); FIEN 47 Never;
+        // Error records are the board's. What the bus says of a guest's own access goes straight to the guest.
+        TERR 36 Has(Ras); TEA 37 Never; FIEN 47 Never;
         TME 39 Never;
         // Keys and instructions of pointer authentication are the guest's own: bits clear would trap.
         APK 40 Has(PointerAuth); API 41 Has(PointerAuth);
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_core_with_everything_traps_what_guests_do_not_have() {
         let regs = policy(&CpuFeatures::from_hw(|_| 0x6666_6666_6666_6666, 31 << 11));
-        assert_eq!(regs.hcr, 0x0400_0338_803c_003f);
+        assert_eq!(regs.hcr, 0x0400_0318_803c_003f);
         assert_eq!(regs.cptr, 0x4010_33ff);
         assert_eq!(regs.mdcr, 0x008a_401f);
         assert_eq!(regs.hcrx, Some(1 << 6));

@@ -4,6 +4,10 @@
 //! shared pseudocode): the guest's own registers are written, and it goes on at its vector. A guest cannot tell the
 //! difference. Virtual SErrors are not made here: HCR_EL2.VSE raises them, and hardware knows when they are masked.
 
+mod walk;
+
+pub use walk::Stage1;
+
 use crate::exit::{StageTwoAbort, ec, iss};
 
 /// Fields of SPSR_ELx for a PE in AArch64 state (DDI 0487, SPSR_EL1), and for AArch32 where named so.
@@ -66,23 +70,32 @@ pub enum Fault {
 }
 
 /// An access that failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Access {
     /// Virtual address, for FAR_EL1.
     pub va: u64,
     /// Instruction fetch, or data where `false`.
     pub fetch: bool,
-    /// Store, cache maintenance or the like: ISS.WnR.
+    /// Store: ISS.WnR.
     pub write: bool,
-    /// The walk of the guest's own tables made it, at this level of them.
+    /// Cache maintenance or address translation: ISS.CM.
+    pub maintenance: bool,
+    /// The walk of the guest's own tables made it, at this level of them: [`Stage1::level_of`].
     pub walk_level: Option<u8>,
 }
 
-impl From<StageTwoAbort> for Access {
-    /// For an abort on a walk, the level is what stage 2 reported.
-    fn from(abort: StageTwoAbort) -> Self {
-        let walk_level = abort.walk.then_some(abort.level);
-        Self { va: abort.va, fetch: abort.fetch, write: abort.write, walk_level }
+impl Access {
+    /// The access that stage 2 refused. Where the guest's own walk made it, `level` finds at which level of that, since
+    /// stage 2 does not report it.
+    pub fn refused(abort: &StageTwoAbort, level: impl FnOnce() -> Option<u8>) -> Self {
+        Self {
+            va: abort.va,
+            fetch: abort.fetch,
+            write: abort.write,
+            maintenance: abort.maintenance,
+            // A walk that cannot be followed (the guest changed its tables meanwhile) is told from its last level.
+            walk_level: abort.walk.then(|| level().unwrap_or(3)),
+        }
     }
 }
 
@@ -158,7 +171,8 @@ fn syndrome(pstate: u64, fault: Fault) -> (u64, Option<u64>) {
         None => STATUS_EXTERNAL,
     };
     let write = if access.write && !access.fetch { iss::WNR } else { 0 };
-    (class << 26 | iss::IL | write | status, Some(access.va))
+    let maintenance = if access.maintenance && !access.fetch { iss::CM } else { 0 };
+    (class << 26 | iss::IL | maintenance | write | status, Some(access.va))
 }
 
 /// DFSC and IFSC: synchronous external abort, not on a translation table walk.
@@ -190,6 +204,7 @@ fn advance_it(pstate: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::{Exit, Syndrome, Vector};
 
     const VBAR: u64 = 0xffff_8000_0801_0800;
     const EL0_AARCH32: u64 = 0x10;
@@ -199,7 +214,7 @@ mod tests {
     }
 
     fn data(write: bool) -> Fault {
-        Fault::External(Access { va: 0xabcd, fetch: false, write, walk_level: None })
+        Fault::External(Access { va: 0xabcd, write, ..Access::default() })
     }
 
     #[test]
@@ -230,8 +245,30 @@ mod tests {
     }
 
     #[test]
+    fn cache_maintenance_of_nothing_is_told_as_such() {
+        let maintenance = Access { write: true, maintenance: true, ..Access::default() };
+        let entry = inject(&state(pstate::EL1H), Fault::External(maintenance));
+        assert_eq!(entry.esr_el1, 0x9600_0150);
+    }
+
+    #[test]
+    fn the_level_of_a_walk_is_asked_for_only_where_there_was_one() {
+        let Exit::Abort(mut abort) = abort_exit() else { panic!() };
+        let level = || Some(1);
+        assert_eq!(Access::refused(&abort, || unreachable!()).walk_level, None);
+        abort.walk = true;
+        assert_eq!(Access::refused(&abort, level).walk_level, Some(1));
+        assert_eq!(Access::refused(&abort, || None).walk_level, Some(3));
+    }
+
+    fn abort_exit() -> Exit {
+        let esr = ec::INSTR_ABORT_LOWER << 26 | iss::IL | 0x06;
+        Exit::decode(Vector::Sync, || Syndrome { esr, far: 4, hpfar: 0 }, esr)
+    }
+
+    #[test]
     fn an_instruction_abort_is_no_write() {
-        let fetch = Access { va: 4, fetch: true, write: true, walk_level: None };
+        let fetch = Access { va: 4, fetch: true, write: true, ..Access::default() };
         let esr = |pstate, access| inject(&state(pstate), Fault::External(access)).esr_el1;
         assert_eq!(esr(pstate::EL1H, fetch), 0x8600_0010);
         assert_eq!(esr(pstate::EL0T, fetch), 0x8200_0010);
