@@ -1,0 +1,378 @@
+//! GUID partition tables (UEFI 2.10 5.3).
+//!
+//! The table was written by a user's tool, or by nobody: it is taken only if its checksums are right and its partitions
+//! lie apart from each other on the disk. One read fetches the protective MBR, the header and the usual 128 entries; a
+//! second is needed only where the entries lie elsewhere. If the primary table is damaged the backup at the end of the
+//! disk is used, all of it. Blocks are 512 bytes, as virtio disks and SD cards have them.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::crc32::{crc32, update};
+use super::{SECTOR_SIZE, Window};
+
+/// Whence sectors are read.
+pub trait BlockRead {
+    /// Why one was not.
+    type Error: fmt::Display;
+    /// Sectors there are.
+    fn sectors(&self) -> u64;
+    /// Reads whole sectors.
+    fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), Self::Error>;
+}
+
+/// The disk's partitions, in the order of their entries.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Gpt {
+    /// The partitions.
+    pub partitions: Vec<Partition>,
+    /// The primary table was damaged and this is the backup.
+    pub from_backup: bool,
+}
+
+/// A partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partition {
+    /// Its number, from 1, as Linux counts.
+    pub number: u32,
+    /// Its label.
+    pub label: String,
+    /// Its unique GUID.
+    pub partuuid: Guid,
+    /// First sector.
+    pub first: u64,
+    /// Sectors.
+    pub sectors: u64,
+}
+
+impl Partition {
+    /// What a guest may reach that is given this partition.
+    pub fn window(&self, read_only: bool) -> Window {
+        Window { first: self.first, sectors: self.sectors, read_only }
+    }
+}
+
+/// A GUID as it lies on the disk; shown in the usual mixed-endian way (UEFI 2.10 A).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Guid(pub [u8; 16]);
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+        for (i, byte) in ORDER.into_iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{:02x}", self.0[byte])?;
+        }
+        Ok(())
+    }
+}
+
+impl Guid {
+    /// Whether `text` is this GUID, in letters of either case.
+    fn is(&self, text: &str) -> bool {
+        struct Rest<'a>(&'a str);
+        impl fmt::Write for Rest<'_> {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                let (head, rest) = self.0.split_at_checked(part.len()).ok_or(fmt::Error)?;
+                self.0 = rest;
+                if head.eq_ignore_ascii_case(part) { Ok(()) } else { Err(fmt::Error) }
+            }
+        }
+        let mut rest = Rest(text);
+        fmt::write(&mut rest, format_args!("{self}")).is_ok() && rest.0.is_empty()
+    }
+}
+
+/// What is wrong with one of the two tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableFault {
+    /// No "EFI PART" where the header should be.
+    Signature,
+    /// The header's checksum, size, revision or own address is wrong.
+    Header,
+    /// The header describes entries of a size or number that cannot be, or that lie off the disk.
+    Layout,
+    /// The checksum of the entries is wrong.
+    Entries,
+}
+
+impl fmt::Display for TableFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signature => "there is no header",
+            Self::Header => "its header is damaged",
+            Self::Layout => "its header describes an impossible table",
+            Self::Entries => "its entries are damaged",
+        })
+    }
+}
+
+/// Why the disk has no partitions to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GptError<E> {
+    /// The disk could not be read.
+    Read(E),
+    /// The disk is too small or its first sector is no protective MBR.
+    NoTable,
+    /// Neither the primary nor the backup table is usable.
+    Damaged {
+        /// What is wrong with the primary.
+        primary: TableFault,
+        /// What is wrong with the backup.
+        backup: TableFault,
+    },
+    /// The partition with this number is not inside the usable sectors.
+    Outside(u32),
+    /// These two partitions have a sector in common.
+    Overlap(u32, u32),
+}
+
+impl<E: fmt::Display> fmt::Display for GptError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "the partition table cannot be read: {error}"),
+            Self::NoTable => f.write_str(
+                "the disk has no GPT partition table: make one, for example with `sfdisk` and `label: gpt`",
+            ),
+            Self::Damaged { primary, backup } => write!(
+                f,
+                "both partition tables of the disk are unusable (primary: {primary}; backup: {backup})"
+            ),
+            Self::Outside(n) => write!(f, "partition {n} reaches beyond the usable part of the disk"),
+            Self::Overlap(a, b) => write!(f, "partitions {a} and {b} overlap"),
+        }
+    }
+}
+
+/// Why a name means no partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FindError {
+    /// No partition has this label or PARTUUID.
+    Missing,
+    /// These two, and maybe more, have it.
+    Ambiguous(u32, u32),
+}
+
+impl fmt::Display for FindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("no partition of the disk has this label or PARTUUID"),
+            Self::Ambiguous(a, b) => {
+                write!(f, "partitions {a} and {b} both have this label: name one by its PARTUUID")
+            }
+        }
+    }
+}
+
+const SECTOR: usize = SECTOR_SIZE as usize;
+/// Sectors that one read fetches: MBR, header and 128 entries of 128 bytes.
+const FIRST_READ: u64 = 34;
+/// Offsets of the MBR's signature and of its four entries, and the type that protects a GPT (UEFI 2.10 5.2.3).
+const MBR_SIGNATURE: usize = 510;
+const MBR_TYPES: [usize; 4] = [450, 466, 482, 498];
+const MBR_PROTECTIVE: u8 = 0xee;
+/// Header (UEFI 2.10 5.3.2, table 5.5).
+const REVISION: u32 = 0x0001_0000;
+const HEADER_MIN: u32 = 92;
+/// Most bytes of entries to read: 8 times what is usual.
+const ENTRIES_MAX: u64 = 128 << 10;
+/// Least size of an entry, and where its name begins and ends (UEFI 2.10 5.3.3, table 5.6).
+const ENTRY_MIN: u32 = 128;
+const ENTRY_NAME: core::ops::Range<usize> = 56..128;
+
+impl Gpt {
+    /// Reads the partitions of a disk.
+    pub fn read<R: BlockRead>(disk: &mut R) -> Result<Self, GptError<R::Error>> {
+        let mut start = vec![0; FIRST_READ.min(disk.sectors()) as usize * SECTOR];
+        disk.read(0, &mut start).map_err(GptError::Read)?;
+        if !is_protective(&start) {
+            return Err(GptError::NoTable);
+        }
+        let primary = match Table::read(disk, 1, &start).map_err(GptError::Read)? {
+            Ok(table) => return table.partitions(false),
+            Err(fault) => fault,
+        };
+        let last = disk.sectors().saturating_sub(1);
+        match Table::read(disk, last, &[]).map_err(GptError::Read)? {
+            Ok(table) => table.partitions(true),
+            Err(backup) => Err(GptError::Damaged { primary, backup }),
+        }
+    }
+
+    /// The partition with this label or PARTUUID.
+    pub fn find(&self, name: &str) -> Result<&Partition, FindError> {
+        let mut found = self.partitions.iter().filter(|p| p.label == name || p.partuuid.is(name));
+        let first = found.next().ok_or(FindError::Missing)?;
+        match found.next() {
+            Some(other) => Err(FindError::Ambiguous(first.number, other.number)),
+            None => Ok(first),
+        }
+    }
+}
+
+fn is_protective(start: &[u8]) -> bool {
+    let at = |i: usize| start.get(i).copied();
+    at(MBR_SIGNATURE) == Some(0x55)
+        && at(MBR_SIGNATURE + 1) == Some(0xaa)
+        && MBR_TYPES.into_iter().any(|i| at(i) == Some(MBR_PROTECTIVE))
+}
+
+/// A table whose checksums are right.
+struct Table {
+    first_usable: u64,
+    last_usable: u64,
+    entry_size: usize,
+    entries: Vec<u8>,
+}
+
+impl Table {
+    /// The table with its header at sector `lba`. `start` is what was read already from sector 0 on.
+    fn read<R: BlockRead>(
+        disk: &mut R,
+        lba: u64,
+        start: &[u8],
+    ) -> Result<Result<Self, TableFault>, R::Error> {
+        let mut sector = [0; SECTOR];
+        read_from(disk, start, lba, &mut sector)?;
+        let header = match Header::check(&sector, lba, disk.sectors()) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let mut entries = vec![0; (header.entry_sectors() * SECTOR_SIZE) as usize];
+        read_from(disk, start, header.entries_lba, &mut entries)?;
+        entries.truncate(header.entry_bytes() as usize);
+        if crc32(&entries) != header.entries_crc {
+            return Ok(Err(TableFault::Entries));
+        }
+        let Header { first_usable, last_usable, entry_size, .. } = header;
+        Ok(Ok(Self { first_usable, last_usable, entry_size: entry_size as usize, entries }))
+    }
+
+    /// The partitions, all inside the usable sectors and apart from each other.
+    fn partitions<E>(&self, from_backup: bool) -> Result<Gpt, GptError<E>> {
+        let mut partitions = Vec::new();
+        for (entry, number) in self.entries.chunks_exact(self.entry_size).zip(1..) {
+            // An entry with a type of zero is not in use.
+            if entry.iter().take(16).all(|&byte| byte == 0) {
+                continue;
+            }
+            let (first, last) = (le64(entry, 32), le64(entry, 40));
+            if first < self.first_usable || last > self.last_usable || first > last {
+                return Err(GptError::Outside(number));
+            }
+            let mut guid = [0; 16];
+            guid.iter_mut().zip(entry.iter().skip(16)).for_each(|(to, from)| *to = *from);
+            let (label, partuuid) = (label(entry), Guid(guid));
+            // No overflow: the last usable sector is on the disk.
+            partitions.push(Partition {
+                number,
+                label,
+                partuuid,
+                first,
+                sectors: last - first + 1,
+            });
+        }
+        let mut sorted: Vec<&Partition> = partitions.iter().collect();
+        sorted.sort_unstable_by_key(|p| p.first);
+        for (a, b) in sorted.iter().zip(sorted.iter().skip(1)) {
+            if b.first - a.first < a.sectors {
+                return Err(GptError::Overlap(a.number.min(b.number), a.number.max(b.number)));
+            }
+        }
+        Ok(Gpt { partitions, from_backup })
+    }
+}
+
+struct Header {
+    first_usable: u64,
+    last_usable: u64,
+    entries_lba: u64,
+    entry_count: u32,
+    entry_size: u32,
+    entries_crc: u32,
+}
+
+impl Header {
+    fn check(sector: &[u8; SECTOR], lba: u64, sectors: u64) -> Result<Self, TableFault> {
+        if sector.first_chunk() != Some(b"EFI PART") {
+            return Err(TableFault::Signature);
+        }
+        let size = le32(sector, 12);
+        let bytes = sector.get(..size as usize).ok_or(TableFault::Header)?;
+        if size < HEADER_MIN || le32(sector, 8) != REVISION || le64(sector, 24) != lba {
+            return Err(TableFault::Header);
+        }
+        // The checksum is of the header with the checksum's own field as zero.
+        let (before, rest) = bytes.split_at_checked(16).ok_or(TableFault::Header)?;
+        let (_, after) = rest.split_at_checked(4).ok_or(TableFault::Header)?;
+        if !update(update(update(!0, before), &[0; 4]), after) != le32(sector, 16) {
+            return Err(TableFault::Header);
+        }
+        let header = Self {
+            first_usable: le64(sector, 40),
+            last_usable: le64(sector, 48),
+            entries_lba: le64(sector, 72),
+            entry_count: le32(sector, 80),
+            entry_size: le32(sector, 84),
+            entries_crc: le32(sector, 88),
+        };
+        if header.is_possible(sectors) { Ok(header) } else { Err(TableFault::Layout) }
+    }
+
+    /// Whether the entries lie on the disk, behind the MBR and apart from the usable sectors.
+    fn is_possible(&self, sectors: u64) -> bool {
+        let Self { first_usable, last_usable, entries_lba, entry_size, .. } = *self;
+        let sizes = entry_size >= ENTRY_MIN
+            && entry_size.is_power_of_two()
+            && self.entry_bytes() <= ENTRIES_MAX;
+        let Some(end) = entries_lba.checked_add(self.entry_sectors()) else { return false };
+        let places = entries_lba >= 2
+            && end <= sectors
+            && first_usable >= 2
+            && last_usable < sectors.saturating_sub(1);
+        sizes && places && (end <= first_usable || entries_lba > last_usable)
+    }
+
+    fn entry_bytes(&self) -> u64 {
+        u64::from(self.entry_count) * u64::from(self.entry_size)
+    }
+
+    fn entry_sectors(&self) -> u64 {
+        self.entry_bytes().div_ceil(SECTOR_SIZE)
+    }
+}
+
+/// Reads sectors, without the disk where `start` has them already.
+fn read_from<R: BlockRead>(
+    disk: &mut R,
+    start: &[u8],
+    sector: u64,
+    into: &mut [u8],
+) -> Result<(), R::Error> {
+    let there = usize::try_from(sector.saturating_mul(SECTOR_SIZE))
+        .ok()
+        .and_then(|from| start.get(from..)?.get(..into.len()));
+    match there {
+        Some(bytes) => into.copy_from_slice(bytes),
+        None => disk.read(sector, into)?,
+    }
+    Ok(())
+}
+
+fn label(entry: &[u8]) -> String {
+    let (units, _) = entry.get(ENTRY_NAME).unwrap_or(&[]).as_chunks::<2>();
+    let text = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|&unit| unit != 0);
+    char::decode_utf16(text).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}
+
+fn le32(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b))
+}
+
+fn le64(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b))
+}

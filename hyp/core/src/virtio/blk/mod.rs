@@ -1,0 +1,396 @@
+//! A guest's disk: a virtio block device (VIRTIO 1.3 5.2) on a window of the board's disk.
+//!
+//! A notification makes the device take request after request from its queue, judge each ([`request`]) and hand it to
+//! the board's disk with the guest's own pages as the target. The disk's completion comes back through
+//! [`VirtioBlk::finish`]. Nothing is copied and nobody waits.
+//!
+//! **When the disk has no room** the request stays where it is, in the guest's ring, and the device goes on at
+//! [`VirtioBlk::resume`]. A list of waiting requests would only repeat what the ring holds, in memory that a guest
+//! could make us spend.
+//!
+//! **Reset.** Pages that the disk still writes to must not be taken for free. So a reset (and likewise the stop of a
+//! queue) happens when the last request has come back: until then the status reads as before, nothing new begins,
+//! nothing is written to the rings, and the guest's store is answered with [`Effect::retry`], that is, it is to be
+//! executed again. A driver that does not wait for the status to read 0 (Linux over MMIO does not) is safe that way,
+//! and its core still takes interrupts between one try and the next.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+use crate::addr::Ipa;
+use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError, Tag, Window};
+use crate::guest_mem::GuestRam;
+use crate::hw::Hw;
+use crate::virtio::mmio::{Transport, Written, read_config};
+use crate::virtio::queue::QueueError;
+use crate::virtio::{feature, reg};
+
+pub(crate) mod request;
+#[cfg(test)]
+mod tests;
+
+use request::{Ask, Chain};
+pub use request::{ID_SIZE, Status};
+
+/// Device ID of a block device (VIRTIO 1.3 5).
+pub const DEVICE_ID: u32 = 2;
+/// Descriptors of the queue, and requests that can be under way.
+pub const QUEUE_MAX: u16 = 128;
+/// Most data buffers of a request.
+pub const SEG_MAX: u32 = 62;
+/// Most sectors of one discard.
+pub const MAX_DISCARD: u32 = 0x003f_ffff;
+/// Most sectors of one write-zeroes: 32 MiB, which may have to be written.
+pub const MAX_WRITE_ZEROES: u32 = 0x1_0000;
+
+/// Feature bits of a block device (VIRTIO 1.3 5.2.3).
+pub(crate) mod blk_feature {
+    pub const SIZE_MAX: u64 = 1 << 1;
+    pub const SEG_MAX: u64 = 1 << 2;
+    pub const RO: u64 = 1 << 5;
+    pub const BLK_SIZE: u64 = 1 << 6;
+    pub const FLUSH: u64 = 1 << 9;
+    pub const TOPOLOGY: u64 = 1 << 10;
+    pub const DISCARD: u64 = 1 << 13;
+    pub const WRITE_ZEROES: u64 = 1 << 14;
+}
+
+/// Offsets in the configuration space (VIRTIO 1.3 5.2.4).
+pub(crate) mod config {
+    pub const CAPACITY: usize = 0;
+    pub const SIZE_MAX: usize = 8;
+    pub const SEG_MAX: usize = 12;
+    pub const BLK_SIZE: usize = 20;
+    pub const PHYSICAL_BLOCK_EXP: usize = 24;
+    pub const MIN_IO_SIZE: usize = 26;
+    pub const NUM_QUEUES: usize = 34;
+    pub const MAX_DISCARD_SECTORS: usize = 36;
+    pub const MAX_DISCARD_SEG: usize = 40;
+    pub const DISCARD_ALIGNMENT: usize = 44;
+    pub const MAX_WRITE_ZEROES_SECTORS: usize = 48;
+    pub const MAX_WRITE_ZEROES_SEG: usize = 52;
+    pub const WRITE_ZEROES_MAY_UNMAP: usize = 56;
+    pub const SIZE: usize = 60;
+}
+
+/// What the caller has to do after an access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct Effect {
+    /// Pulse the device's (edge) interrupt.
+    pub interrupt: bool,
+    /// Leave the guest's program counter at the store, so that it is executed again.
+    pub retry: bool,
+}
+
+/// What waits for the requests under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Draining {
+    No,
+    Queue,
+    Device,
+}
+
+/// A request under way, by the head of its chain.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    busy: bool,
+    status: Ipa,
+    /// Bytes that the disk writes to the guest.
+    data: u32,
+}
+
+/// How far one request came.
+enum Step {
+    /// There is none.
+    Empty,
+    /// The disk has no room.
+    Stalled,
+    /// It is under way.
+    Begun,
+    /// It has its status already.
+    Answered,
+}
+
+/// A block device of a guest.
+#[derive(Debug)]
+pub struct VirtioBlk {
+    transport: Transport<1>,
+    window: Window,
+    config: [u8; config::SIZE],
+    id: [u8; ID_SIZE],
+    in_flight: u16,
+    draining: Draining,
+    flights: Box<[Flight]>,
+    chain: Chain,
+    request: DiskRequest,
+}
+
+impl VirtioBlk {
+    /// A disk that shows `window` of the board's disk. `owner` is its attachment there; `id` is what a guest reads as
+    /// its serial number.
+    pub fn new(owner: u8, window: Window, id: [u8; ID_SIZE]) -> Self {
+        let mut features = feature::INDIRECT_DESC
+            | feature::EVENT_IDX
+            | blk_feature::SEG_MAX
+            | blk_feature::BLK_SIZE
+            | blk_feature::FLUSH
+            | blk_feature::TOPOLOGY;
+        features |= match window.read_only {
+            true => blk_feature::RO,
+            false => blk_feature::DISCARD | blk_feature::WRITE_ZEROES,
+        };
+        let idle = Flight { busy: false, status: Ipa(0), data: 0 };
+        Self {
+            transport: Transport::new(DEVICE_ID, features, QUEUE_MAX),
+            window,
+            config: configuration(&window),
+            id,
+            in_flight: 0,
+            draining: Draining::No,
+            flights: vec![idle; usize::from(QUEUE_MAX)].into_boxed_slice(),
+            chain: Chain::new(),
+            request: DiskRequest::new(Tag { owner, request: 0 }),
+        }
+    }
+
+    /// A load from the device's window. Control registers are 32 bits wide and aligned; others read as 0 there.
+    #[inline]
+    pub fn mmio_read(&self, offset: u64, size: u8) -> u64 {
+        if offset >= reg::CONFIG {
+            return read_config(&self.config, offset - reg::CONFIG, size);
+        }
+        if size != 4 { 0 } else { u64::from(self.transport.read(offset)) }
+    }
+
+    /// A store to the device's window. `submit` gives a request to the board's disk.
+    #[inline]
+    pub fn mmio_write(
+        &mut self,
+        offset: u64,
+        size: u8,
+        value: u64,
+        hw: &impl Hw,
+        ram: &GuestRam,
+        submit: &mut impl FnMut(&DiskRequest) -> Result<Accepted, SubmitError>,
+    ) -> Effect {
+        // The configuration space has no field to write: the cache mode is not offered.
+        if size != 4 || offset >= reg::CONFIG {
+            return Effect::default();
+        }
+        if self.draining != Draining::No && offset < reg::STATUS && offset != reg::INTERRUPT_ACK {
+            return Effect { interrupt: false, retry: offset == reg::QUEUE_READY };
+        }
+        match self.transport.write(offset, value as u32, ram) {
+            Written::Nothing => Effect::default(),
+            Written::Notify(0) => self.resume(hw, ram, submit),
+            Written::Notify(_) => Effect::default(),
+            Written::Interrupt => Effect { interrupt: true, retry: false },
+            Written::Reset => Effect { interrupt: false, retry: !self.reset() },
+            Written::StopQueue(_) => {
+                self.drain(Draining::Queue);
+                Effect { interrupt: false, retry: self.draining != Draining::No }
+            }
+        }
+    }
+
+    /// Resets the device, as a guest or the end of a guest demands; whether that is done. If not, requests are under
+    /// way: it will be done when the last of them has gone through [`Self::finish`].
+    pub fn reset(&mut self) -> bool {
+        self.drain(Draining::Device);
+        self.draining == Draining::No
+    }
+
+    /// Requests that the board's disk still has of this device.
+    pub fn in_flight(&self) -> u16 {
+        self.in_flight
+    }
+
+    /// Takes what is in the queue: after a notification, and when the board's disk has room again. At most a queue's
+    /// worth, then [`Effect::retry`] asks to come back after what is pending elsewhere.
+    pub fn resume(
+        &mut self,
+        hw: &impl Hw,
+        ram: &GuestRam,
+        submit: &mut impl FnMut(&DiskRequest) -> Result<Accepted, SubmitError>,
+    ) -> Effect {
+        let mut effect = Effect { interrupt: false, retry: true };
+        let mut answered = false;
+        for _ in 0..=QUEUE_MAX {
+            match self.step(hw, ram, submit) {
+                Ok(Step::Begun) => {}
+                Ok(Step::Answered) => answered = true,
+                Ok(Step::Empty | Step::Stalled) => {
+                    effect.retry = false;
+                    break;
+                }
+                Err(_) => return Effect { interrupt: self.transport.break_down(), retry: false },
+            }
+        }
+        effect.interrupt = answered && self.tell_guest(hw, ram);
+        effect
+    }
+
+    /// Takes the result of a request, by [`Tag::request`]; whether to pulse the interrupt. A request that is not
+    /// under way is ignored.
+    #[inline]
+    pub fn finish(
+        &mut self,
+        request: u16,
+        result: Result<(), DiskError>,
+        hw: &impl Hw,
+        ram: &GuestRam,
+    ) -> bool {
+        let Some(flight) = self.flights.get_mut(usize::from(request)).filter(|f| f.busy) else {
+            return false;
+        };
+        flight.busy = false;
+        let data = flight.data;
+        let at = flight.status;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.draining != Draining::No {
+            self.drain(self.draining);
+            return false;
+        }
+        if !self.transport.live() {
+            return false;
+        }
+        let status = match result {
+            Ok(()) => Status::Ok,
+            Err(DiskError::Unsupported) => Status::Unsupported,
+            Err(DiskError::Failed | DiskError::Lost) => Status::IoError,
+        };
+        match self.answer(hw, ram, request, at, data, status) {
+            Ok(()) => self.tell_guest(hw, ram),
+            Err(_) => self.transport.break_down(),
+        }
+    }
+
+    #[inline]
+    fn step(
+        &mut self,
+        hw: &impl Hw,
+        ram: &GuestRam,
+        submit: &mut impl FnMut(&DiskRequest) -> Result<Accepted, SubmitError>,
+    ) -> Result<Step, QueueError> {
+        if !self.transport.live() || self.draining != Draining::No {
+            return Ok(Step::Empty);
+        }
+        let durable = self.transport.accepted() & blk_feature::FLUSH == 0;
+        let Some(queue) = self.transport.queue(0).filter(|q| q.ready()) else {
+            return Ok(Step::Empty);
+        };
+        let Some(head) = queue.pop(hw, ram)? else { return Ok(Step::Empty) };
+        let flight = self.flights.get_mut(usize::from(head)).filter(|f| !f.busy);
+        let flight = flight.ok_or(QueueError::Head)?;
+        self.chain.load(hw, ram, queue, head)?;
+        let status = self.chain.status;
+        let (done, written) = match self.chain.parse(hw, ram, &self.window, &mut self.request) {
+            Err(status) => (status, 0),
+            Ok(Ask::Identify) => match self.chain.identify(hw, ram, &self.id) {
+                Ok(len) => (Status::Ok, len),
+                Err(status) => (status, 0),
+            },
+            Ok(Ask::Disk) => {
+                self.request.tag.request = head;
+                // Without FLUSH the driver cannot ask for durable data and may rely on it (VIRTIO 1.3 5.2.5).
+                self.request.durable = durable;
+                match submit(&self.request) {
+                    Ok(Accepted::Queued) => {
+                        *flight = Flight {
+                            busy: true,
+                            status,
+                            data: self.chain.data_written(self.request.op),
+                        };
+                        self.in_flight += 1;
+                        return Ok(Step::Begun);
+                    }
+                    Ok(Accepted::Done) => (Status::Ok, 0),
+                    Err(SubmitError::Full) => {
+                        queue.put_back();
+                        return Ok(Step::Stalled);
+                    }
+                    Err(SubmitError::Refused | SubmitError::Lost) => (Status::IoError, 0),
+                }
+            }
+        };
+        self.answer(hw, ram, head, status, written, done)?;
+        Ok(Step::Answered)
+    }
+
+    /// Writes the status byte and gives the chain back. The length counts from the first byte to write on (VIRTIO 1.3
+    /// 2.7.8.2), so it includes the status only where all data before it was written.
+    #[inline]
+    fn answer(
+        &mut self,
+        hw: &impl Hw,
+        ram: &GuestRam,
+        head: u16,
+        at: Ipa,
+        data: u32,
+        status: Status,
+    ) -> Result<(), QueueError> {
+        let queue = self.transport.queue(0).filter(|q| q.ready()).ok_or(QueueError::Outside)?;
+        ram.write(hw, at, &[status as u8])?;
+        let written = if status == Status::Ok { data.saturating_add(1) } else { 0 };
+        queue.push(hw, ram, head, written)
+    }
+
+    #[inline]
+    fn tell_guest(&mut self, hw: &impl Hw, ram: &GuestRam) -> bool {
+        let Some(queue) = self.transport.queue(0) else { return false };
+        match queue.wants_interrupt(hw, ram) {
+            Ok(true) => {
+                self.transport.note_used();
+                true
+            }
+            Ok(false) => false,
+            Err(_) => self.transport.break_down(),
+        }
+    }
+
+    /// Resets or stops now if nothing is under way, and remembers to do so otherwise.
+    fn drain(&mut self, what: Draining) {
+        if self.in_flight != 0 {
+            // A reset also stops the queue, so it replaces a stop and is not replaced by one.
+            self.draining = if self.draining == Draining::Device { Draining::Device } else { what };
+            return;
+        }
+        match what {
+            Draining::Device => self.transport.reset(),
+            Draining::Queue => {
+                if let Some(queue) = self.transport.queue(0) {
+                    queue.stop();
+                }
+            }
+            Draining::No => {}
+        }
+        self.draining = Draining::No;
+    }
+}
+
+/// The configuration space (VIRTIO 1.3 5.2.4), for drivers to read only.
+fn configuration(window: &Window) -> [u8; config::SIZE] {
+    let mut space = [0; config::SIZE];
+    let mut put = |at: usize, bytes: &[u8]| {
+        for (to, from) in space.iter_mut().skip(at).zip(bytes) {
+            *to = *from;
+        }
+    };
+    put(config::CAPACITY, &window.sectors.to_le_bytes());
+    put(config::SEG_MAX, &SEG_MAX.to_le_bytes());
+    put(config::BLK_SIZE, &512u32.to_le_bytes());
+    // Topology: blocks of 2^3 sectors are written at once, and 1 sector or more at a time is fine.
+    put(config::PHYSICAL_BLOCK_EXP, &[3]);
+    put(config::MIN_IO_SIZE, &1u16.to_le_bytes());
+    put(config::NUM_QUEUES, &1u16.to_le_bytes());
+    if !window.read_only {
+        put(config::MAX_DISCARD_SECTORS, &MAX_DISCARD.to_le_bytes());
+        put(config::MAX_DISCARD_SEG, &1u32.to_le_bytes());
+        put(config::DISCARD_ALIGNMENT, &8u32.to_le_bytes());
+        put(config::MAX_WRITE_ZEROES_SECTORS, &MAX_WRITE_ZEROES.to_le_bytes());
+        put(config::MAX_WRITE_ZEROES_SEG, &1u32.to_le_bytes());
+        put(config::WRITE_ZEROES_MAY_UNMAP, &[1]);
+    }
+    space
+}
