@@ -1,1 +1,296 @@
-//! (being written)
+//! The device tree that a guest is started with: what it has, and nothing else.
+//!
+//! Problem: an unmodified kernel learns its machine from one blob, in which everything must be right at once. Idea: the
+//! tree is made from the same constants that the emulated devices answer at ([`tessera_abi::layout`]), in the shape of
+//! the smallest tree that stock Debian kernels boot with, so nothing in it can disagree with the machine. Idea not
+//! taken: to edit the board's own tree, of which a guest may see next to nothing.
+
+use alloc::vec::Vec;
+
+use crate::addr::Ipa;
+use crate::fdt::Writer;
+use tessera_abi::layout;
+
+/// Most bytes that a tree takes besides `bootargs`: what to leave room for before it is made.
+pub const MAX_BYTES: u64 = 0x1000;
+
+/// `interrupts` of the GIC binding: kind, number within the kind, trigger (Linux `arm,gic-v3.yaml`).
+mod irq {
+    pub const SPI: u32 = 0;
+    pub const PPI: u32 = 1;
+    pub const EDGE_RISING: u32 = 1;
+    pub const LEVEL_HIGH: u32 = 4;
+    /// First interrupt number of each kind (IHI 0069 2.2).
+    pub const FIRST_SPI: u32 = 32;
+    pub const FIRST_PPI: u32 = 16;
+}
+
+/// The secure EL1 timer comes first in the timer binding; guests do not have it (Linux `arm,arch_timer.yaml`).
+const SECURE_TIMER_INTID: u32 = 29;
+const GIC_PHANDLE: u32 = 1;
+const CLOCK_PHANDLE: u32 = 2;
+/// The PL011's clock: any rate does, nothing is sent over a wire.
+const UART_CLOCK_HZ: u32 = 24_000_000;
+/// Whole, as Linux does not find a node without its unit address.
+const UART_PATH: &str = "/pl011@9000000";
+
+/// Random bytes for a guest: 8 for its address layout, the rest for its pool.
+pub type Seed = [u8; 40];
+
+/// What a guest has.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestDt<'a> {
+    /// vCPUs, with affinities 0, 1, …
+    pub vcpus: usize,
+    /// Bytes of memory, from [`layout::RAM_BASE`] on.
+    pub memory: u64,
+    /// The kernel's command line.
+    pub bootargs: &'a str,
+    /// The ramdisk's first byte and its length.
+    pub ramdisk: Option<(Ipa, u64)>,
+    /// There is a PL011, and it is the console.
+    pub uart: bool,
+    /// virtio block devices, from slot 0 on.
+    pub disks: usize,
+    /// There are performance monitors.
+    pub pmu: bool,
+    /// For `kaslr-seed` and `rng-seed`.
+    pub seed: Option<Seed>,
+}
+
+/// Makes the tree.
+pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
+    let capacity = MAX_BYTES as usize + guest.bootargs.len();
+    Writer::tree(capacity, |root| {
+        root.text("compatible", "linux,dummy-virt");
+        root.text("model", "Tessera");
+        root.cells("interrupt-parent", &[GIC_PHANDLE]);
+        root.cells("#address-cells", &[2]);
+        root.cells("#size-cells", &[2]);
+        root.node("chosen", |node| chosen(node, guest));
+        root.node("cpus", |node| cpus(node, guest.vcpus));
+        root.node("psci", psci);
+        root.node_at("memory", layout::RAM_BASE, |node| {
+            node.text("device_type", "memory");
+            node.pairs("reg", &[layout::RAM_BASE, guest.memory]);
+        });
+        root.node("timer", timer);
+        if guest.pmu {
+            root.node("pmu", pmu);
+        }
+        root.node_at("interrupt-controller", layout::GICD_BASE, |node| gic(node, guest.vcpus));
+        if guest.uart {
+            root.node("clock", clock);
+            root.node_at("pl011", layout::UART_BASE, uart);
+        }
+        for slot in (0..layout::VIRTIO_SLOTS as u32).take(guest.disks) {
+            virtio(root, slot);
+        }
+    })
+}
+
+/// DTSpec 3.6, and what Linux adds to it.
+fn chosen(node: &mut Writer, guest: &GuestDt<'_>) {
+    node.text("bootargs", guest.bootargs);
+    if guest.uart {
+        node.text("stdout-path", UART_PATH);
+    }
+    if let Some((start, bytes)) = guest.ramdisk {
+        node.pairs("linux,initrd-start", &[start.0]);
+        node.pairs("linux,initrd-end", &[start.offset(bytes).0]);
+    }
+    if let Some(seed) = &guest.seed {
+        let (kaslr, rng) = seed.split_at(8);
+        node.property("kaslr-seed", kaslr);
+        node.property("rng-seed", rng);
+    }
+}
+
+/// The vCPUs, started by PSCI (DTSpec 3.8, Linux `cpus.yaml`).
+fn cpus(node: &mut Writer, vcpus: usize) {
+    node.cells("#address-cells", &[1]);
+    node.cells("#size-cells", &[0]);
+    for affinity in (0..layout::MAX_VCPUS as u32).take(vcpus) {
+        node.node_at("cpu", affinity.into(), |cpu| {
+            cpu.text("device_type", "cpu");
+            cpu.text("compatible", "arm,armv8");
+            cpu.cells("reg", &[affinity]);
+            cpu.text("enable-method", "psci");
+        });
+    }
+}
+
+/// Linux `psci.yaml`.
+fn psci(node: &mut Writer) {
+    node.texts("compatible", &["arm,psci-1.0", "arm,psci-0.2"]);
+    node.text("method", "hvc");
+}
+
+/// Linux `arm,arch_timer.yaml`: secure, non-secure and virtual timer, in this order.
+fn timer(node: &mut Writer) {
+    let intids = [SECURE_TIMER_INTID, layout::PTIMER_INTID, layout::VTIMER_INTID];
+    node.text("compatible", "arm,armv8-timer");
+    node.cells("interrupts", intids.map(ppi).as_flattened());
+    node.flag("always-on");
+}
+
+/// Linux `pmu.yaml`.
+fn pmu(node: &mut Writer) {
+    node.text("compatible", "arm,armv8-pmuv3");
+    node.cells("interrupts", &ppi(layout::PMU_INTID));
+}
+
+/// Linux `arm,gic-v3.yaml`: distributor and redistributors.
+fn gic(node: &mut Writer, vcpus: usize) {
+    let redistributors = vcpus.min(layout::MAX_VCPUS) as u64 * layout::GICR_STRIDE;
+    node.text("compatible", "arm,gic-v3");
+    node.flag("interrupt-controller");
+    node.cells("#interrupt-cells", &[3]);
+    node.cells("#address-cells", &[0]);
+    node.pairs("reg", &[layout::GICD_BASE, layout::GICD_SIZE, layout::GICR_BASE, redistributors]);
+    node.cells("phandle", &[GIC_PHANDLE]);
+}
+
+fn clock(node: &mut Writer) {
+    node.text("compatible", "fixed-clock");
+    node.cells("#clock-cells", &[0]);
+    node.cells("clock-frequency", &[UART_CLOCK_HZ]);
+    node.cells("phandle", &[CLOCK_PHANDLE]);
+}
+
+/// Linux `pl011.yaml`, with the clocks that it wants.
+fn uart(node: &mut Writer) {
+    node.texts("compatible", &["arm,pl011", "arm,primecell"]);
+    node.pairs("reg", &[layout::UART_BASE, layout::UART_SIZE]);
+    node.cells("interrupts", &spi(layout::UART_INTID, irq::LEVEL_HIGH));
+    node.cells("clocks", &[CLOCK_PHANDLE, CLOCK_PHANDLE]);
+    node.texts("clock-names", &["uartclk", "apb_pclk"]);
+}
+
+/// Linux `virtio/mmio.yaml`.
+fn virtio(root: &mut Writer, slot: u32) {
+    let base = layout::VIRTIO_BASE + u64::from(slot) * layout::VIRTIO_STRIDE;
+    root.node_at("virtio_mmio", base, |node| {
+        node.text("compatible", "virtio,mmio");
+        node.pairs("reg", &[base, layout::VIRTIO_STRIDE]);
+        node.cells("interrupts", &spi(layout::VIRTIO_INTID + slot, irq::EDGE_RISING));
+        node.flag("dma-coherent");
+    });
+}
+
+fn ppi(intid: u32) -> [u32; 3] {
+    [irq::PPI, intid - irq::FIRST_PPI, irq::LEVEL_HIGH]
+}
+
+fn spi(intid: u32, trigger: u32) -> [u32; 3] {
+    [irq::SPI, intid - irq::FIRST_SPI, trigger]
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::fdt::{Fdt, Property};
+
+    const GUEST: GuestDt<'static> = GuestDt {
+        vcpus: 2,
+        memory: 256 << 20,
+        bootargs: "console=ttyAMA0 root=/dev/vda",
+        ramdisk: Some((Ipa(0x4400_0000), 0x12_3456)),
+        uart: true,
+        disks: 2,
+        pmu: true,
+        seed: Some([0x5a; 40]),
+    };
+
+    fn property<'a>(fdt: &Fdt<'a>, path: &str, name: &str) -> Property<'a> {
+        let node = fdt.find(path).unwrap_or_else(|| panic!("no {path}"));
+        node.property(name).unwrap_or_else(|| panic!("no {path}/{name}"))
+    }
+
+    #[test]
+    fn a_guest_finds_what_it_has_where_it_is() {
+        let blob = build(&GUEST);
+        let fdt = Fdt::new(&blob).unwrap();
+        let reg = |path| fdt.find(path).unwrap().reg(fdt.root().cells()).collect::<Vec<_>>();
+        assert_eq!(reg("/memory"), [(0x4000_0000, 256 << 20)]);
+        assert_eq!(
+            reg("/interrupt-controller"),
+            [(0x0800_0000, 0x1_0000), (0x080a_0000, 0x4_0000)]
+        );
+        assert_eq!(reg("/virtio_mmio@a001000"), [(0x0a00_1000, 0x1000)]);
+        let interrupts = |path| property(&fdt, path, "interrupts").cells().collect::<Vec<_>>();
+        assert_eq!(interrupts("/virtio_mmio@a001000"), [0, 17, 1]);
+        assert_eq!(interrupts("/pl011"), [0, 1, 4]);
+        assert_eq!(interrupts("/timer"), [1, 13, 4, 1, 14, 4, 1, 11, 4]);
+        assert_eq!(interrupts("/pmu"), [1, 7, 4]);
+        assert_eq!(property(&fdt, "/cpus/cpu@1", "reg").u32(), Some(1));
+        assert_eq!(property(&fdt, "/psci", "method").str(), Some("hvc"));
+        assert_eq!(property(&fdt, "/chosen", "bootargs").str(), Some(GUEST.bootargs));
+        assert_eq!(property(&fdt, "/chosen", "linux,initrd-end").u64(), Some(0x4412_3456));
+        let stdout = property(&fdt, "/chosen", "stdout-path").str().unwrap();
+        assert!(fdt.resolve(stdout).unwrap().is_compatible("arm,pl011"));
+        assert_eq!(property(&fdt, "/chosen", "kaslr-seed").value(), [0x5a; 8]);
+        assert_eq!(property(&fdt, "/chosen", "rng-seed").value(), [0x5a; 32]);
+    }
+
+    #[test]
+    fn a_guest_finds_nothing_that_it_does_not_have() {
+        let bare = GuestDt {
+            vcpus: 1,
+            ramdisk: None,
+            uart: false,
+            disks: 0,
+            pmu: false,
+            seed: None,
+            ..GUEST
+        };
+        let blob = build(&bare);
+        let fdt = Fdt::new(&blob).unwrap();
+        let names: Vec<_> = fdt.walk().map(|visit| visit.node.name().to_string()).collect();
+        let want = [
+            "",
+            "chosen",
+            "cpus",
+            "cpu@0",
+            "psci",
+            "memory@40000000",
+            "timer",
+            "interrupt-controller@8000000",
+        ];
+        assert_eq!(names, want);
+        let chosen = fdt.find("/chosen").unwrap();
+        assert_eq!(
+            chosen.properties().map(|property| property.name()).collect::<Vec<_>>(),
+            ["bootargs"]
+        );
+    }
+
+    #[test]
+    fn the_largest_tree_is_no_larger_than_what_is_left_for_it() {
+        let most = GuestDt { vcpus: 99, disks: 99, memory: u64::MAX, ..GUEST };
+        let blob = build(&most);
+        let fdt = Fdt::new(&blob).unwrap();
+        assert_eq!(fdt.find("/cpus").unwrap().children().count(), layout::MAX_VCPUS);
+        assert!(blob.len() as u64 <= MAX_BYTES, "{}", blob.len());
+    }
+
+    #[test]
+    fn the_device_tree_compiler_finds_nothing_to_complain_about() {
+        let blob = build(&GUEST);
+        let mut dtc = Command::new("dtc")
+            .args(["-I", "dtb", "-O", "dts", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("dtc is installed by `cargo xtask run`");
+        dtc.stdin.take().unwrap().write_all(&blob).unwrap();
+        let output = dtc.wait_with_output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}

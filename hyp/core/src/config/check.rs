@@ -9,14 +9,14 @@ use tessera_abi::layout;
 
 use super::problem::{Problem, short};
 use super::reader::Reader;
-use super::{Config, DiskConfig, VmConfig};
+use super::{Config, DiskConfig, MAX_BOOTARGS, VmConfig};
 use crate::addr::{CpuId, Ipa};
 use crate::image::{Kernel, place};
 
 /// How a partition is named by its own identity, as Linux does.
 pub(super) const PARTUUID: &str = "PARTUUID=";
-/// What a guest's device tree takes at most; see [`crate::guest_dt`].
-const TREE_BYTES: u64 = 0x4000;
+/// What a guest's device tree takes at most.
+const TREE_BYTES: u64 = crate::guest_dt::MAX_BYTES + MAX_BOOTARGS as u64;
 
 /// What only the board knows.
 #[derive(Clone, Copy, Debug)]

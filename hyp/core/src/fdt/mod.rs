@@ -13,11 +13,13 @@ mod prop;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod write;
 
 use core::fmt;
 
 pub use prop::{Cells, Properties, Property, Regs};
 pub use walk::{Visit, Walk};
+pub use write::Writer;
 
 /// First word of every tree (DTSpec 5.2).
 const MAGIC: u32 = 0xd00d_feed;
@@ -84,17 +86,23 @@ impl core::error::Error for FdtError {}
 pub struct Fdt<'a> {
     /// From the header to the end of the tree, without what may follow it.
     blob: &'a [u8],
-    blocks: Blocks<'a>,
+    structure: &'a [u8],
+    strings: &'a [u8],
     reservations: usize,
 }
 
-/// What a node needs to be read.
+/// A place in the structure block, and what reading from there takes.
 #[derive(Clone, Copy)]
-struct Blocks<'a> {
-    structure: &'a [u8],
+struct Cursor<'a> {
+    /// The structure block from here on.
+    rest: &'a [u8],
     strings: &'a [u8],
-    /// Where the structure block begins, for messages.
-    base: usize,
+}
+
+/// Why there is no token.
+enum Bad {
+    Overrun,
+    Token,
 }
 
 /// One token with what belongs to it.
@@ -142,9 +150,8 @@ impl<'a> Fdt<'a> {
         if strings.last().is_some_and(|&last| last != 0) {
             return Err(FdtError::Block("strings"));
         }
-        let blocks = Blocks { structure, strings, base };
-        blocks.check()?;
-        Ok(Self { blob, blocks, reservations: field(16) as usize })
+        Cursor { rest: structure, strings }.check(base)?;
+        Ok(Self { blob, structure, strings, reservations: field(16) as usize })
     }
 
     /// The bytes of the tree itself.
@@ -154,11 +161,11 @@ impl<'a> Fdt<'a> {
 
     /// The root node.
     pub fn root(&self) -> Node<'a> {
-        let mut at = 0;
-        match self.blocks.next(&mut at) {
-            Ok(Token::Begin(name)) => Node { blocks: self.blocks, name, at },
+        let mut cursor = self.cursor();
+        match cursor.next() {
+            Ok(Token::Begin(name)) => Node { name, inside: cursor },
             // Not reached: the pass in `new` saw it. An empty node rather than a panic.
-            _ => Node { blocks: self.blocks, name: &[], at: self.blocks.structure.len() },
+            _ => Node { name: &[], inside: Cursor { rest: &[], ..cursor } },
         }
     }
 
@@ -180,7 +187,11 @@ impl<'a> Fdt<'a> {
 
     /// All nodes, parents before children, each with its depth and its parent's cell sizes.
     pub fn walk(&self) -> Walk<'a> {
-        Walk::new(self.blocks)
+        Walk::new(self.cursor())
+    }
+
+    fn cursor(&self) -> Cursor<'a> {
+        Cursor { rest: self.structure, strings: self.strings }
     }
 
     /// The memory reservation block: address and size of what the firmware keeps (DTSpec 5.3).
@@ -194,10 +205,9 @@ impl<'a> Fdt<'a> {
 /// A node of a tree.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
-    blocks: Blocks<'a>,
     name: &'a [u8],
-    /// Behind the name in the structure block.
-    at: usize,
+    /// Behind the name.
+    inside: Cursor<'a>,
 }
 
 impl<'a> Node<'a> {
@@ -218,18 +228,18 @@ impl<'a> Node<'a> {
 
     /// The properties in the order of the tree.
     pub fn properties(&self) -> Properties<'a> {
-        Properties { blocks: self.blocks, at: self.at }
+        Properties { cursor: self.inside }
     }
 
     /// The property `name`.
-    #[inline]
+    #[inline(always)]
     pub fn property(&self, name: &str) -> Option<Property<'a>> {
         self.properties().find(|property| property.is(name))
     }
 
     /// The nodes right below.
     pub fn children(&self) -> Children<'a> {
-        Children { blocks: self.blocks, at: self.at, inside: false }
+        Children { cursor: self.inside, below: false }
     }
 
     /// The first child called `name` (see [`Node::is_called`]).
@@ -266,28 +276,27 @@ impl<'a> Node<'a> {
 /// The nodes right below a node.
 #[derive(Clone)]
 pub struct Children<'a> {
-    blocks: Blocks<'a>,
-    at: usize,
-    /// `at` is in a child that was given out already.
-    inside: bool,
+    cursor: Cursor<'a>,
+    /// The cursor is in a child that was given out already.
+    below: bool,
 }
 
 impl<'a> Iterator for Children<'a> {
     type Item = Node<'a>;
 
     fn next(&mut self) -> Option<Node<'a>> {
-        let mut depth = usize::from(self.inside);
+        let mut depth = usize::from(self.below);
         loop {
-            match self.blocks.next(&mut self.at) {
+            match self.cursor.next() {
                 Ok(Token::Begin(name)) if depth == 0 => {
-                    self.inside = true;
-                    return Some(Node { blocks: self.blocks, name, at: self.at });
+                    self.below = true;
+                    return Some(Node { name, inside: self.cursor });
                 }
                 Ok(Token::Begin(_)) => depth += 1,
                 Ok(Token::End) if depth > 0 => depth -= 1,
                 Ok(Token::Prop(_)) => {}
                 Ok(Token::End | Token::Finish) | Err(_) => {
-                    (self.at, self.inside) = (self.blocks.structure.len(), false);
+                    (self.cursor.rest, self.below) = (&[], false);
                     return None;
                 }
             }
@@ -295,64 +304,70 @@ impl<'a> Iterator for Children<'a> {
     }
 }
 
-impl<'a> Blocks<'a> {
-    /// The structural pass: tokens in order, names and values inside their blocks, nodes closed.
-    fn check(&self) -> Result<(), FdtError> {
-        let (mut at, mut depth, mut nodes, mut properties_may_follow) = (0, 0, 0usize, false);
+impl<'a> Cursor<'a> {
+    /// The structural pass: tokens in order, names and values inside their blocks, nodes closed. `base` is where the
+    /// structure block begins.
+    fn check(mut self, base: usize) -> Result<(), FdtError> {
+        let all = self.rest.len();
+        let (mut depth, mut nodes, mut properties_may_follow) = (0, 0usize, false);
         loop {
-            let here = at;
-            let misplaced = Err(FdtError::Token(self.base + here));
-            match self.next(&mut at)? {
+            let here = base + (all - self.rest.len());
+            let misplaced = Err(FdtError::Token(here));
+            let token = self.next().map_err(|bad| match bad {
+                Bad::Overrun => FdtError::Overrun(here),
+                Bad::Token => FdtError::Token(here),
+            });
+            match token? {
+                Token::Prop(_) if properties_may_follow => {}
                 Token::Begin(_) if depth == 0 && nodes > 0 => return misplaced,
-                Token::Begin(_) if depth == MAX_DEPTH => {
-                    return Err(FdtError::TooDeep(self.base + here));
-                }
+                Token::Begin(_) if depth == MAX_DEPTH => return Err(FdtError::TooDeep(here)),
                 Token::Begin(_) => {
-                    (depth, nodes, properties_may_follow) = (depth + 1, nodes + 1, true)
+                    (depth, nodes, properties_may_follow) = (depth + 1, nodes + 1, true);
                 }
-                Token::End if depth == 0 => return misplaced,
-                Token::End => (depth, properties_may_follow) = (depth - 1, false),
-                Token::Prop(_) if !properties_may_follow => return misplaced,
-                Token::Prop(_) => {}
-                Token::Finish if depth > 0 || nodes == 0 => return misplaced,
-                Token::Finish => return Ok(()),
+                Token::End if depth > 0 => (depth, properties_may_follow) = (depth - 1, false),
+                Token::Finish if depth == 0 && nodes > 0 => return Ok(()),
+                Token::Prop(_) | Token::End | Token::Finish => return misplaced,
             }
         }
     }
 
-    /// The token at `at`, which moves behind it by at least four bytes: nobody can loop for ever on this.
-    #[inline]
-    fn next(&self, at: &mut usize) -> Result<Token<'a>, FdtError> {
+    /// The token here, which the cursor moves behind, by four bytes at least: nobody can loop for ever on this.
+    /// Inlined into its five callers, for it is most of what reading a tree costs.
+    #[inline(always)]
+    fn next(&mut self) -> Result<Token<'a>, Bad> {
         loop {
-            let here = *at;
-            let overrun = FdtError::Overrun(self.base.saturating_add(here));
-            let token = word(self.structure, here).ok_or(overrun)?;
-            *at = here + 4;
-            match token {
+            let (token, rest) = self.rest.split_first_chunk().ok_or(Bad::Overrun)?;
+            match u32::from_be_bytes(*token) {
+                token::PROP => return self.prop(rest).ok_or(Bad::Overrun),
                 token::BEGIN_NODE => {
-                    let name = terminated(self.structure, *at).ok_or(overrun)?;
-                    *at = (*at + name.len() + 1).next_multiple_of(4);
+                    let name = terminated(rest).ok_or(Bad::Overrun)?;
+                    let behind = rest.get((name.len() + 4) & !3..);
+                    self.rest = behind.ok_or(Bad::Overrun)?;
                     return Ok(Token::Begin(name));
                 }
-                token::END_NODE => return Ok(Token::End),
-                token::PROP => {
-                    let property = self.prop(*at).ok_or(overrun)?;
-                    *at = (*at + 8 + property.value().len()).next_multiple_of(4);
-                    return Ok(Token::Prop(property));
+                token::END_NODE => {
+                    self.rest = rest;
+                    return Ok(Token::End);
                 }
-                token::NOP => {}
-                token::END => return Ok(Token::Finish),
-                _ => return Err(FdtError::Token(self.base.saturating_add(here))),
+                token::NOP => self.rest = rest,
+                token::END => {
+                    self.rest = rest;
+                    return Ok(Token::Finish);
+                }
+                _ => return Err(Bad::Token),
             }
         }
     }
 
-    #[inline]
-    fn prop(&self, at: usize) -> Option<Property<'a>> {
-        let (len, name) = (word(self.structure, at)?, word(self.structure, at + 4)?);
-        let name = self.strings.get(name as usize..).filter(|name| !name.is_empty())?;
-        let value = self.structure.get(at + 8..)?.get(..len as usize)?;
-        Some(Property::new(name, value))
+    #[inline(always)]
+    fn prop(&mut self, rest: &'a [u8]) -> Option<Token<'a>> {
+        let (len, rest) = rest.split_first_chunk()?;
+        let (name, rest) = rest.split_first_chunk()?;
+        let len = u32::from_be_bytes(*len) as usize;
+        let name = self.strings.get(u32::from_be_bytes(*name) as usize..)?;
+        // Padded to whole cells. The padding is there: another token follows, and is missed where it is not.
+        self.rest = rest.get(len.checked_add(3)? & !3..)?;
+        Some(Token::Prop(Property::new(name, rest.get(..len)?)))
     }
 }
 
@@ -362,19 +377,17 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-/// The bytes from `at` to the next NUL. Four at a time, as names begin and end at multiples of four.
-#[inline]
-fn terminated(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let tail = bytes.get(at..)?;
-    let mut len = 0;
-    for chunk in tail.chunks_exact(4) {
-        let word = u32::from_le_bytes(chunk.try_into().ok()?);
+/// The bytes up to the first NUL. Four at a time, as names begin and end at multiples of four.
+#[inline(always)]
+fn terminated(bytes: &[u8]) -> Option<&[u8]> {
+    let (words, _) = bytes.as_chunks::<4>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u32::from_le_bytes(*word);
         // Bit 7 of each byte that is zero; exact up to the first of them, which is the one that counts.
         let zeros = word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
         if zeros != 0 {
-            return tail.get(..len + (zeros.trailing_zeros() / 8) as usize);
+            return bytes.get(..index * 4 + (zeros.trailing_zeros() / 8) as usize);
         }
-        len += 4;
     }
     None
 }

@@ -1,6 +1,6 @@
 //! Properties and the types that their values have (DTSpec 2.2.4).
 
-use super::{Blocks, Token};
+use super::{Cursor, Token};
 
 /// A property of a node.
 #[derive(Clone, Copy)]
@@ -23,9 +23,15 @@ impl<'a> Property<'a> {
     }
 
     /// Whether this is the property `name`.
-    #[inline]
+    #[inline(always)]
     pub fn is(&self, name: &str) -> bool {
         matches!(self.name.strip_prefix(name.as_bytes()), Some([0, ..]))
+    }
+
+    /// The first byte of the name, by which most names can be told from another at once.
+    #[inline(always)]
+    pub(super) fn initial(&self) -> Option<u8> {
+        self.name.first().copied()
     }
 
     /// The bytes of the value.
@@ -84,8 +90,7 @@ impl<'a> Property<'a> {
 /// The properties of a node.
 #[derive(Clone)]
 pub struct Properties<'a> {
-    pub(super) blocks: Blocks<'a>,
-    pub(super) at: usize,
+    pub(super) cursor: Cursor<'a>,
 }
 
 impl<'a> Iterator for Properties<'a> {
@@ -93,11 +98,11 @@ impl<'a> Iterator for Properties<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Property<'a>> {
-        let mut at = self.at;
+        let mut cursor = self.cursor;
         // Anything else is not stepped over, so that the iterator stays at its end.
-        match self.blocks.next(&mut at) {
+        match cursor.next() {
             Ok(Token::Prop(property)) => {
-                self.at = at;
+                self.cursor = cursor;
                 Some(property)
             }
             _ => None,
@@ -121,11 +126,12 @@ impl Cells {
     const MOST: u32 = 4;
 
     /// These cells, or what `property` says instead.
-    #[inline]
-    pub(super) fn updated(mut self, property: &Property<'_>) -> Self {
-        if property.name.first() != Some(&b'#') {
-            return self;
-        }
+    #[inline(always)]
+    pub(super) fn updated(self, property: &Property<'_>) -> Self {
+        if property.initial() == Some(b'#') { self.counted(property) } else { self }
+    }
+
+    fn counted(mut self, property: &Property<'_>) -> Self {
         let count = property.u32().unwrap_or(u32::MAX);
         // A count that cannot be read makes every `reg` below unreadable: no cell at all says so.
         let count = if count <= Self::MOST { count as u8 } else { 0 };

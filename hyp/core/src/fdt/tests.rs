@@ -259,3 +259,45 @@ fn random_bytes_behind_a_good_header_are_no_trouble() {
         }
     }
 }
+
+#[test]
+fn what_is_written_is_read_back_as_by_the_other_writer() {
+    let blob = Writer::tree(0, |root| {
+        root.cells("#address-cells", &[2]);
+        root.texts("compatible", &["a,b", "c\0hidden"]);
+        root.node_at("memory", 0x4000_0000, |memory| {
+            memory.pairs("reg", &[0x4000_0000, 0x1_0000_0000]);
+            memory.flag("hotpluggable");
+        });
+        root.node_at("cpu", 0, |cpu| cpu.text("compatible", "arm,armv8"));
+        root.node("chosen", |chosen| chosen.property("rng-seed", &[1, 2, 3]));
+    });
+    let mut fdt = FdtWriter::new().unwrap();
+    let root = fdt.begin_node("").unwrap();
+    fdt.property_u32("#address-cells", 2).unwrap();
+    fdt.property_string_list("compatible", ["a,b", "c"].map(Into::into).to_vec()).unwrap();
+    let memory = fdt.begin_node("memory@40000000").unwrap();
+    fdt.property_array_u64("reg", &[0x4000_0000, 0x1_0000_0000]).unwrap();
+    fdt.property_null("hotpluggable").unwrap();
+    fdt.end_node(memory).unwrap();
+    let cpu = fdt.begin_node("cpu@0").unwrap();
+    fdt.property_string("compatible", "arm,armv8").unwrap();
+    fdt.end_node(cpu).unwrap();
+    let chosen = fdt.begin_node("chosen").unwrap();
+    fdt.property("rng-seed", &[1, 2, 3]).unwrap();
+    fdt.end_node(chosen).unwrap();
+    fdt.end_node(root).unwrap();
+    let other = fdt.finish().unwrap();
+    let dump = |blob| {
+        let nodes = Fdt::new(blob).unwrap().walk();
+        let properties = |node: Node<'_>| {
+            let pair = |property: Property<'_>| (property.name().into(), property.value().to_vec());
+            node.properties().map(pair).collect::<Vec<(alloc::string::String, _)>>()
+        };
+        let entry = |visit: Visit<'_>| {
+            (visit.depth, alloc::string::String::from(visit.node.name()), properties(visit.node))
+        };
+        nodes.map(entry).collect::<Vec<_>>()
+    };
+    assert_eq!(dump(&blob), dump(&other));
+}

@@ -1,6 +1,6 @@
 //! All nodes in one pass, with what a node cannot know alone: its parents' cell sizes and address translation.
 
-use super::{Blocks, Cells, MAX_DEPTH, Node, Property, Regs, Token, prop};
+use super::{Cells, Cursor, MAX_DEPTH, Node, Property, Regs, Token, prop};
 
 /// A node met on a walk.
 #[derive(Clone, Copy)]
@@ -32,17 +32,16 @@ struct Bus<'a> {
 /// Depth-first walk, parents before children.
 #[derive(Clone)]
 pub struct Walk<'a> {
-    blocks: Blocks<'a>,
-    at: usize,
+    cursor: Cursor<'a>,
     /// Nodes that are open, the one given out last included.
     open: usize,
     buses: [Bus<'a>; MAX_DEPTH],
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(blocks: Blocks<'a>) -> Self {
+    pub(super) fn new(cursor: Cursor<'a>) -> Self {
         let bus = Bus { cells: Cells::DEFAULT, ranges: None };
-        Self { blocks, at: 0, open: 0, buses: [bus; MAX_DEPTH] }
+        Self { cursor, open: 0, buses: [bus; MAX_DEPTH] }
     }
 
     /// Where the core sees `address`, which the node given out last has in its `reg`: through the `ranges` of each
@@ -64,11 +63,10 @@ impl<'a> Walk<'a> {
             depth.checked_sub(1).and_then(|parent| self.buses.get(parent)).map(|bus| bus.cells);
         *self.buses.get_mut(depth)? = Bus { cells: Cells::DEFAULT, ranges: None };
         self.open += 1;
-        let node = Node { blocks: self.blocks, name, at: self.at };
+        let node = Node { name, inside: self.cursor };
         Some(Visit { node, depth, cells: cells.unwrap_or(Cells::DEFAULT) })
     }
 
-    #[inline]
     fn note(&mut self, property: Property<'a>) {
         let Some(bus) = self.open.checked_sub(1).and_then(|here| self.buses.get_mut(here)) else {
             return;
@@ -85,13 +83,17 @@ impl<'a> Iterator for Walk<'a> {
 
     fn next(&mut self) -> Option<Visit<'a>> {
         loop {
-            match self.blocks.next(&mut self.at) {
+            match self.cursor.next() {
                 Ok(Token::Begin(name)) => return self.open_node(name),
                 // `translate` speaks of the node given out last, whose own properties come before the next one.
-                Ok(Token::Prop(property)) => self.note(property),
+                Ok(Token::Prop(property)) => {
+                    if matches!(property.initial(), Some(b'#' | b'r')) {
+                        self.note(property);
+                    }
+                }
                 Ok(Token::End) => self.open = self.open.checked_sub(1)?,
                 Ok(Token::Finish) | Err(_) => {
-                    self.at = self.blocks.structure.len();
+                    self.cursor.rest = &[];
                     return None;
                 }
             }
