@@ -112,7 +112,7 @@ pub enum ConsoleKind {
 pub fn parse(fdt: &Fdt<'_>) -> Config {
     let mut problems = Problems::default();
     let root = fdt.root();
-    let mut reader = Reader::new(root, String::new(), &mut problems);
+    let mut reader = Reader::new(root, &mut problems);
     reader.only(&["compatible", "#address-cells", "#size-cells", "model"]);
     if !root.is_compatible("tessera,config") {
         reader.problem(
@@ -122,8 +122,7 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
     }
     let mut vms: Vec<VmConfig> = Vec::new();
     for (index, node) in root.children().enumerate() {
-        let mut reader =
-            Reader::new(node, format!("/{}", problem::short(node.name())), &mut problems);
+        let mut reader = reader.below(node);
         if index >= MAX_GUESTS {
             reader
                 .problem(None, format!("is one guest too many; a board has at most {MAX_GUESTS}"));
@@ -137,7 +136,11 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
 }
 
 /// Reads one guest; all its problems are noted, not just the first.
-fn parse_vm(reader: &mut Reader<'_, '_>, node: Node<'_>, others: &[VmConfig]) -> Option<VmConfig> {
+fn parse_vm<'a>(
+    reader: &mut Reader<'a, '_>,
+    node: Node<'a>,
+    others: &[VmConfig],
+) -> Option<VmConfig> {
     if !node.is_compatible("tessera,vm") {
         let what = "is not a guest; write compatible = \"tessera,vm\", or take the node out";
         reader.problem(None, what.into());
@@ -308,7 +311,7 @@ fn parse_console(reader: &mut Reader<'_, '_>) -> ConsoleKind {
 }
 
 /// The subnodes: `disk`, or `disk-` and something where there are several.
-fn parse_disks(reader: &mut Reader<'_, '_>, node: Node<'_>) -> Vec<DiskConfig> {
+fn parse_disks<'a>(reader: &mut Reader<'a, '_>, node: Node<'a>) -> Vec<DiskConfig> {
     let mut disks = Vec::new();
     for child in node.children() {
         let name = child.name();

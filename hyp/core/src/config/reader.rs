@@ -6,26 +6,30 @@ use alloc::string::String;
 use super::problem::{Problem, Problems, short};
 use crate::fdt::{Node, Property};
 
-/// A node being read.
+/// A node being read. What it says of problems is put into words only when there is one.
 pub(super) struct Reader<'a, 'p> {
     node: Node<'a>,
-    path: String,
+    /// The way to the node: guest, disk, and what should not be there.
+    path: [&'a str; 3],
     problems: &'p mut Problems,
     /// Problems that there were before.
     before: usize,
 }
 
 impl<'a, 'p> Reader<'a, 'p> {
-    /// Reads `node` at `path`.
-    pub(super) fn new(node: Node<'a>, path: String, problems: &'p mut Problems) -> Self {
+    /// Reads `root`.
+    pub(super) fn new(root: Node<'a>, problems: &'p mut Problems) -> Self {
         let before = problems.found();
-        Self { node, path, problems, before }
+        Self { node: root, path: [""; 3], problems, before }
     }
 
     /// Reads a node below.
-    pub(super) fn below<'b>(&mut self, child: Node<'b>) -> Reader<'b, '_> {
-        let path = format!("{}/{}", self.path, short(child.name()));
-        Reader::new(child, path, self.problems)
+    pub(super) fn below(&mut self, child: Node<'a>) -> Reader<'a, '_> {
+        let mut path = self.path;
+        if let Some(place) = path.iter_mut().find(|name| name.is_empty()) {
+            *place = short(child.name());
+        }
+        Reader { node: child, path, before: self.problems.found(), problems: self.problems }
     }
 
     /// Whether nothing was wrong here and below.
@@ -35,7 +39,9 @@ impl<'a, 'p> Reader<'a, 'p> {
 
     /// Notes what is wrong.
     pub(super) fn problem(&mut self, property: Option<&str>, what: String) {
-        let (node, property) = (self.path.clone(), property.map(Into::into));
+        let names = self.path.iter().filter(|name| !name.is_empty());
+        let (node, property) =
+            (names.flat_map(|name| ["/", name]).collect(), property.map(Into::into));
         self.problems.push(Problem { node, property, what });
     }
 
@@ -45,8 +51,9 @@ impl<'a, 'p> Reader<'a, 'p> {
     }
 
     /// Name of the guest that this node is, or is below.
-    pub(super) fn guest(&self) -> &str {
-        self.path.split('/').nth(1).unwrap_or("")
+    pub(super) fn guest(&self) -> &'a str {
+        let [guest, ..] = self.path;
+        guest
     }
 
     /// Notes every property that is not in `known` or is there twice.
@@ -73,12 +80,12 @@ impl<'a, 'p> Reader<'a, 'p> {
     fn typed<T>(
         &mut self,
         name: &'static str,
-        is: &str,
+        is: impl FnOnce() -> String,
         read: impl FnOnce(Property<'a>) -> Option<T>,
     ) -> Option<T> {
         let value = read(self.node.property(name)?);
         if value.is_none() {
-            self.problem(Some(name), format!("is not {is}"));
+            self.problem(Some(name), format!("is not {}", is()));
         }
         value
     }
@@ -93,9 +100,9 @@ impl<'a, 'p> Reader<'a, 'p> {
 
     /// A text of at most `most` bytes that can be shown in one line.
     pub(super) fn text(&mut self, name: &'static str, most: usize) -> Option<&'a str> {
-        let is = format!("a text of up to {most} characters; write {name} = \"…\"");
+        let is = || format!("a text of up to {most} characters; write {name} = \"…\"");
         let fits = |text: &&str| text.len() <= most && !text.contains(char::is_control);
-        self.typed(name, &is, |property| property.str().filter(fits))
+        self.typed(name, is, |property| property.str().filter(fits))
     }
 
     /// A text that must be there.
@@ -112,8 +119,8 @@ impl<'a, 'p> Reader<'a, 'p> {
     /// A number that must be there.
     pub(super) fn number(&mut self, name: &'static str, example: &str) -> Option<u32> {
         self.required(name, example)?;
-        let is = format!("one number; write for example {example}");
-        self.typed(name, &is, |property| property.u32())
+        let is = || format!("one number; write for example {example}");
+        self.typed(name, is, |property| property.u32())
     }
 
     /// Numbers that must be there, one at least.
@@ -123,15 +130,15 @@ impl<'a, 'p> Reader<'a, 'p> {
         example: &str,
     ) -> Option<impl ExactSizeIterator<Item = u32> + use<'a>> {
         self.required(name, example)?;
-        let is = format!("a list of numbers; write for example {example}");
+        let is = || format!("a list of numbers; write for example {example}");
         let whole = |value: &[u8]| !value.is_empty() && value.len().is_multiple_of(4);
-        self.typed(name, &is, |property| whole(property.value()).then(|| property.cells()))
+        self.typed(name, is, |property| whole(property.value()).then(|| property.cells()))
     }
 
     /// Whether a property without a value is there.
     pub(super) fn flag(&mut self, name: &'static str) -> bool {
-        let is = format!("without a value; write {name};");
-        self.typed(name, &is, |property| property.value().is_empty().then_some(())).is_some()
+        let is = || format!("without a value; write {name};");
+        self.typed(name, is, |property| property.value().is_empty().then_some(())).is_some()
     }
 }
 
