@@ -161,6 +161,8 @@ impl core::fmt::Debug for SysReg {
 pub struct MmioAccess {
     /// Where.
     pub ipa: Ipa,
+    /// Virtual address, for FAR_EL1 where nothing answers.
+    pub va: u64,
     /// Bytes: 1, 2, 4 or 8.
     pub size: u8,
     /// Store, or load where `false`.
@@ -265,6 +267,7 @@ fn decode_data_abort(s: Syndrome) -> Exit {
     }
     Exit::Mmio(MmioAccess {
         ipa: fault_ipa(s),
+        va: s.far,
         size: 1 << (s.esr >> 22 & 3),
         write: s.esr & iss::WNR != 0,
         rt: (s.esr >> 16 & 31) as u8,
@@ -314,6 +317,7 @@ mod tests {
         let s = Syndrome { esr, far: 0xffff_0000_0000_0018, hpfar: 0x0900_0000 >> 8 };
         let want = MmioAccess {
             ipa: Ipa(0x0900_0018),
+            va: s.far,
             size: 4,
             write: false,
             rt: 7,

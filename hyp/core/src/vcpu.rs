@@ -1,5 +1,38 @@
 //! A virtual CPU: what belongs to it alone. One physical core owns it at a time, as `&mut Vcpu`.
 
+use crate::addr::VcpuId;
+use crate::vgic::VgicCpu;
+use crate::vtimer::{Clock, PhysicalTimer};
+
+/// A virtual CPU.
+pub struct Vcpu {
+    /// Its general-purpose registers.
+    pub registers: Registers,
+    /// Its part of the interrupt controller.
+    pub vgic: VgicCpu,
+    /// Its physical timer, which is emulated.
+    pub timer: PhysicalTimer,
+    /// The guest's counter, as it was when this vCPU was started.
+    pub clock: Clock,
+}
+
+impl Vcpu {
+    /// vCPU `id`, as it is before it is started.
+    pub fn new(id: VcpuId) -> Self {
+        Self {
+            registers: Registers::new(),
+            vgic: VgicCpu::new(id),
+            timer: PhysicalTimer::default(),
+            clock: Clock::starting(0),
+        }
+    }
+
+    /// Which vCPU of its guest this is.
+    pub const fn id(&self) -> VcpuId {
+        self.vgic.id()
+    }
+}
+
 /// A guest's general-purpose registers, laid out for the way in and out of a guest (`vectors.S`).
 #[repr(C, align(16))]
 #[derive(Clone, Debug)]

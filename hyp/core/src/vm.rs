@@ -1,1 +1,118 @@
-//! (being written)
+//! A guest: what its vCPUs share.
+//!
+//! Each device has a lock of its own, and none is shared with another guest. The order in which they are taken is the
+//! order of the fields: disk, UART, then the interrupt controller's own lock, which is innermost.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use spin::Mutex;
+
+use crate::addr::{CpuId, VcpuId, VcpuSet, VmId};
+use crate::guest_mem::GuestRam;
+use crate::hw::Hw;
+use crate::id_regs::IdRegs;
+use crate::life::Life;
+use crate::smccc::Services;
+use crate::trng::Stream;
+use crate::vgic::Vgic;
+use crate::virtio::blk::VirtioBlk;
+use crate::vtimer::Clock;
+use crate::vuart::Vuart;
+
+/// A guest.
+pub struct Vm {
+    /// Its number.
+    pub id: VmId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// The core of each vCPU.
+    pub cpus: Vec<CpuId>,
+    /// Its RAM.
+    pub ram: GuestRam,
+    /// Where it is in its life.
+    pub life: Life,
+    /// PSCI, SMCCC and what they know.
+    pub services: Services,
+    /// Its ID registers.
+    pub ids: IdRegs,
+    /// Its counter, from when it was started.
+    pub clock: Mutex<Clock>,
+    /// Its random numbers, where there is a seed.
+    pub random: Mutex<Option<Stream>>,
+    /// Its disk, where it has one.
+    pub disk: Option<Mutex<VirtioBlk>>,
+    /// Its UART, where it has a console.
+    pub uart: Option<Mutex<Vuart>>,
+    /// Its interrupt controller.
+    pub vgic: Vgic,
+}
+
+impl Vm {
+    /// The core that runs `vcpu`.
+    #[inline]
+    pub fn core_of(&self, vcpu: VcpuId) -> Option<CpuId> {
+        self.cpus.get(usize::from(vcpu.0)).copied()
+    }
+
+    /// Makes the cores of `vcpus` look at their interrupts.
+    #[inline]
+    pub fn kick(&self, hw: &impl Hw, vcpus: VcpuSet) {
+        for vcpu in vcpus.iter() {
+            if let Some(core) = self.core_of(vcpu) {
+                hw.kick(core);
+            }
+        }
+    }
+
+    /// Makes all cores of the guest look at what they have to do.
+    pub fn kick_all(&self, hw: &impl Hw) {
+        self.cpus.iter().for_each(|&core| hw.kick(core));
+    }
+
+    /// The line of the UART, where it changed, as the interrupt controller sees it. Called under the UART's lock, so
+    /// that two changes arrive in their order.
+    pub(crate) fn uart_line(&self, hw: &impl Hw, line: Option<bool>) {
+        if let Some(high) = line {
+            let intid = crate::addr::IntId(tessera_abi::layout::UART_INTID);
+            self.kick(hw, self.vgic.set_spi_level(intid, high));
+        }
+    }
+
+    /// Moves what was typed for the guest into its UART, as far as that has room.
+    pub fn feed_uart(&self, hw: &impl Hw) {
+        let Some(uart) = &self.uart else { return };
+        let mut uart = uart.lock();
+        while uart.rx_room() > 0 {
+            let Some(byte) = hw.console_input(self.id) else { break };
+            let effect = uart.receive(byte);
+            self.uart_line(hw, effect.line);
+        }
+    }
+
+    /// Makes the guest's UART hold back its output, or lets it go on.
+    pub fn hold_uart(&self, hw: &impl Hw, hold: bool) {
+        let Some(uart) = &self.uart else { return };
+        let mut uart = uart.lock();
+        let effect = uart.hold_transmit(hold);
+        self.uart_line(hw, effect.line);
+    }
+
+    /// A disk request of this guest came to its end, or its turn at the disk came (`None`).
+    pub fn disk_event(&self, hw: &impl Hw, done: Option<(u16, Result<(), crate::disk::DiskError>)>) {
+        let Some(disk) = &self.disk else { return };
+        let mut disk = disk.lock();
+        let interrupt = match done {
+            Some((request, result)) => disk.finish(request, result, hw, &self.ram),
+            None => disk.resume(hw, &self.ram, &mut |request| hw.disk_submit(request)).interrupt,
+        };
+        if interrupt {
+            self.disk_interrupt(hw);
+        }
+    }
+
+    pub(crate) fn disk_interrupt(&self, hw: &impl Hw) {
+        let intid = crate::addr::IntId(tessera_abi::layout::VIRTIO_INTID);
+        self.kick(hw, self.vgic.pulse_spi(intid));
+    }
+}

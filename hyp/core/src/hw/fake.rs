@@ -6,6 +6,7 @@ use core::cell::{Cell, RefCell};
 
 use super::Hw;
 use crate::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VmId};
+use crate::disk::{Accepted, DiskOp, DiskRequest, SubmitError};
 
 /// Something that was asked of the machine, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +21,8 @@ pub enum Event {
     TlbEl2,
     /// A core was kicked.
     Kick(CpuId),
+    /// Firmware was called.
+    Firmware(u32, u64),
     /// Frames were taken.
     Take(Pa, u8),
     /// Frames were given back.
@@ -34,6 +37,14 @@ pub struct FakeHw {
     pub memory: RefCell<Vec<u8>>,
     /// The counter.
     pub clock: Cell<u64>,
+    /// When this core wants an interrupt.
+    pub deadline: Cell<Option<u64>>,
+    /// What guests printed.
+    pub printed: RefCell<Vec<u8>>,
+    /// What was typed for guests, not yet taken.
+    pub typed: RefCell<Vec<u8>>,
+    /// Requests to the disk: what, and where.
+    pub disk: RefCell<Vec<(DiskOp, u64)>>,
     /// What was asked.
     pub journal: RefCell<Vec<Event>>,
     /// Free frames: (address, order), taken by first fit; a larger block is split.
@@ -50,6 +61,10 @@ impl FakeHw {
             base,
             memory: RefCell::new(vec![0; size]),
             clock: Cell::new(0),
+            deadline: Cell::new(None),
+            printed: RefCell::default(),
+            typed: RefCell::default(),
+            disk: RefCell::default(),
             journal: RefCell::new(Vec::new()),
             free: RefCell::new(free),
         }
@@ -138,6 +153,23 @@ impl Hw for FakeHw {
     }
     fn tlb_invalidate_el2(&self) {
         self.note(Event::TlbEl2);
+    }
+    fn set_deadline(&self, at: Option<u64>) {
+        self.deadline.set(at);
+    }
+    fn console_output(&self, _: VmId, byte: u8) {
+        self.printed.borrow_mut().push(byte);
+    }
+    fn console_input(&self, _: VmId) -> Option<u8> {
+        let mut typed = self.typed.borrow_mut();
+        (!typed.is_empty()).then(|| typed.remove(0))
+    }
+    fn disk_submit(&self, request: &DiskRequest) -> Result<Accepted, SubmitError> {
+        self.disk.borrow_mut().push((request.op, request.sector));
+        Ok(Accepted::Queued)
+    }
+    fn firmware_call(&self, id: u32, x1: u64) {
+        self.note(Event::Firmware(id, x1));
     }
     fn kick(&self, cpu: CpuId) {
         self.note(Event::Kick(cpu));

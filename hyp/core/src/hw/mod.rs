@@ -5,6 +5,7 @@
 //! implementation may stop the board on any other.
 
 use crate::addr::{CpuId, Ipa, Pa, VmId};
+use crate::disk::{Accepted, DiskRequest, SubmitError};
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
@@ -43,6 +44,20 @@ pub trait Hw {
     fn tlb_invalidate_vm(&self, vm: VmId);
     /// Invalidates all that any core's TLB holds of EL2's own translations, and waits until it is gone.
     fn tlb_invalidate_el2(&self);
+
+    /// Interrupts this core once [`Hw::now`] has reached `at`, or not at all.
+    fn set_deadline(&self, at: Option<u64>);
+
+    /// A guest printed `byte`.
+    fn console_output(&self, vm: VmId, byte: u8);
+    /// The next byte that was typed for a guest.
+    fn console_input(&self, vm: VmId) -> Option<u8>;
+
+    /// Gives a request to the board's disk.
+    fn disk_submit(&self, request: &DiskRequest) -> Result<Accepted, SubmitError>;
+
+    /// Calls the board's firmware for a guest: SMCCC function `id` with `x1`, no result.
+    fn firmware_call(&self, id: u32, x1: u64);
 
     /// Makes `cpu` leave its guest (or its sleep) and look at what it has to do.
     fn kick(&self, cpu: CpuId);

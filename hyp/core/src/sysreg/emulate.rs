@@ -14,6 +14,7 @@ mod reg {
     use crate::exit::SysReg;
 
     pub const ACTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 1);
+    pub const ICC_DIR_EL1: SysReg = SysReg::new(3, 0, 12, 11, 1);
     pub const ICC_SGI1R_EL1: SysReg = SysReg::new(3, 0, 12, 11, 5);
     pub const ICC_ASGI1R_EL1: SysReg = SysReg::new(3, 0, 12, 11, 6);
     pub const ICC_SGI0R_EL1: SysReg = SysReg::new(3, 0, 12, 11, 7);
@@ -51,6 +52,8 @@ pub enum Outcome {
     Sgi1(u64),
     /// A write to ICC_SGI0R_EL1, or to ICC_ASGI1R_EL1, which is the same with one security state (IHI 0069 12.2.12).
     Sgi0(u64),
+    /// A write to ICC_DIR_EL1, which traps only while the interrupt controller asks for it.
+    Deactivate(u64),
     /// A read of the timer.
     TimerRead(TimerReg),
     /// A write to the timer.
@@ -87,6 +90,7 @@ fn read(reg: SysReg) -> Outcome {
 fn write(reg: SysReg, value: u64) -> Outcome {
     match reg {
         reg::ACTLR_EL1 => Outcome::Done,
+        reg::ICC_DIR_EL1 => Outcome::Deactivate(value),
         reg::ICC_SGI0R_EL1 | reg::ICC_ASGI1R_EL1 => Outcome::Sgi0(value),
         _ => match timer(reg) {
             Some(timer) => Outcome::TimerWrite(timer, value),

@@ -1,0 +1,176 @@
+//! Loads and stores to the devices of a guest: which device, and its answer.
+//!
+//! The places are fixed (`tessera_abi::layout`), so finding the device is a few comparisons, in the order in which
+//! guests are in a hurry. Where nothing is, the guest takes the external abort that a bus would answer with.
+
+use tessera_abi::layout;
+
+use super::Next;
+use crate::addr::VcpuSet;
+use crate::exit::MmioAccess;
+use crate::hw::Hw;
+use crate::inject::{Access, Fault};
+use crate::vcpu::Vcpu;
+use crate::vgic::{BadAccess, ListRegisters};
+use crate::vm::Vm;
+
+const GICD_END: u64 = layout::GICD_BASE + layout::GICD_SIZE;
+const GICR_END: u64 = layout::GICR_BASE + layout::MAX_VCPUS as u64 * layout::GICR_STRIDE;
+const UART_END: u64 = layout::UART_BASE + layout::UART_SIZE;
+const DISK_END: u64 = layout::VIRTIO_BASE + layout::VIRTIO_STRIDE;
+
+/// Does what the guest's load or store asks.
+#[inline(always)]
+pub fn access(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    access: MmioAccess,
+    hw: &impl Hw,
+    lrs: &mut impl ListRegisters,
+) -> Next {
+    let ipa = access.ipa.0;
+    let result = match ipa {
+        layout::GICD_BASE..GICD_END => gicd(vm, vcpu, access, ipa - layout::GICD_BASE, hw, lrs),
+        layout::GICR_BASE..GICR_END => gicr(vm, vcpu, access, ipa - layout::GICR_BASE, hw, lrs),
+        layout::UART_BASE..UART_END => uart(vm, vcpu, access, ipa - layout::UART_BASE, hw),
+        layout::VIRTIO_BASE..DISK_END => {
+            return disk(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw);
+        }
+        _ => Err(BadAccess),
+    };
+    match result {
+        Ok(()) => Next::Advance,
+        Err(BadAccess) => refuse(access),
+    }
+}
+
+/// What a store writes: the low bytes of its register.
+#[inline(always)]
+fn stored(vcpu: &Vcpu, access: MmioAccess) -> u64 {
+    let value = vcpu.registers.read(access.rt);
+    match access.size {
+        8 => value,
+        size => value & ((1u64 << (8 * u32::from(size))) - 1),
+    }
+}
+
+/// Puts what a load read into its register.
+#[inline(always)]
+fn loaded(vcpu: &mut Vcpu, access: MmioAccess, value: u64) {
+    let value = if access.sign_extend { extended(access, value) } else { value };
+    vcpu.registers.write(access.rt, value);
+}
+
+#[cold]
+fn extended(access: MmioAccess, value: u64) -> u64 {
+    let shift = 64 - 8 * u32::from(access.size);
+    let wide = ((value << shift) as i64 >> shift) as u64;
+    if access.sixty_four { wide } else { wide & 0xffff_ffff }
+}
+
+#[inline(always)]
+fn gicd(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    access: MmioAccess,
+    offset: u64,
+    hw: &impl Hw,
+    lrs: &mut impl ListRegisters,
+) -> Result<(), BadAccess> {
+    let kick = if access.write {
+        vm.vgic.gicd_write(offset, access.size, stored(vcpu, access))?
+    } else {
+        let (value, kick) = vm.vgic.gicd_read(&mut vcpu.vgic, lrs, offset, access.size)?;
+        loaded(vcpu, access, value);
+        kick
+    };
+    kick_others(vm, vcpu, hw, kick);
+    Ok(())
+}
+
+#[inline(always)]
+fn gicr(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    access: MmioAccess,
+    offset: u64,
+    hw: &impl Hw,
+    lrs: &mut impl ListRegisters,
+) -> Result<(), BadAccess> {
+    let kick = if access.write {
+        vm.vgic.gicr_write(offset, access.size, stored(vcpu, access))?
+    } else {
+        let (value, kick) = vm.vgic.gicr_read(&mut vcpu.vgic, lrs, offset, access.size)?;
+        loaded(vcpu, access, value);
+        kick
+    };
+    kick_others(vm, vcpu, hw, kick);
+    Ok(())
+}
+
+/// Kicks all of `kick` but the own vCPU, which looks before it runs on.
+#[inline(always)]
+fn kick_others(vm: &Vm, vcpu: &Vcpu, hw: &impl Hw, kick: VcpuSet) {
+    let others = kick.without(vcpu.id());
+    if !others.is_empty() {
+        vm.kick(hw, others);
+    }
+}
+
+#[inline(always)]
+fn uart(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    access: MmioAccess,
+    offset: u64,
+    hw: &impl Hw,
+) -> Result<(), BadAccess> {
+    let uart = vm.uart.as_ref().ok_or(BadAccess)?;
+    let mut uart = uart.lock();
+    if access.write {
+        let effect = uart.write(offset, access.size, stored(vcpu, access) as u32);
+        if let Some(byte) = effect.transmit {
+            hw.console_output(vm.id, byte);
+        }
+        vm.uart_line(hw, effect.line);
+        return Ok(());
+    }
+    let (value, effect) = uart.read(offset, access.size);
+    loaded(vcpu, access, u64::from(value));
+    if effect.line.is_some() || offset == 0 {
+        vm.uart_line(hw, effect.line);
+        drop(uart);
+        // A character was taken: there may be room for what waits.
+        vm.feed_uart(hw);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn disk(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, offset: u64, hw: &impl Hw) -> Next {
+    let Some(disk) = &vm.disk else { return refuse(access) };
+    let mut disk = disk.lock();
+    if !access.write {
+        let value = disk.mmio_read(offset, access.size);
+        drop(disk);
+        loaded(vcpu, access, value);
+        return Next::Advance;
+    }
+    let value = stored(vcpu, access);
+    let mut submit = |request: &_| hw.disk_submit(request);
+    let effect = disk.mmio_write(offset, access.size, value, hw, &vm.ram, &mut submit);
+    if effect.interrupt {
+        vm.disk_interrupt(hw);
+    }
+    if effect.retry { Next::Resume } else { Next::Advance }
+}
+
+/// The answer of a bus on which nothing has this address.
+#[cold]
+fn refuse(access: MmioAccess) -> Next {
+    Next::Inject(Fault::External(Access {
+        va: access.va,
+        write: access.write,
+        ..Access::default()
+    }))
+}

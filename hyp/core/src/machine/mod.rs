@@ -1,0 +1,168 @@
+//! What happens at an exit: one match, and what each kind of exit means.
+//!
+//! Nothing here knows how the guest's state is held while EL2 runs. What is to be done with it comes back as a
+//! [`Next`]: go on, step over the instruction, take an exception, stop. Devices and other guests' interrupts are worked
+//! on in place, through [`Hw`].
+
+mod mmio;
+#[cfg(test)]
+mod tests;
+
+use crate::addr::{IntId, VcpuSet};
+use crate::exit::{Exit, StageTwoAbort, SysRegAccess};
+use crate::hw::Hw;
+use crate::inject::{Access, Fault, Stage1};
+use crate::life::StopReason;
+use crate::psci::Start;
+use crate::smccc::Call;
+use crate::sysreg::{self, Outcome, TimerReg};
+use crate::vcpu::Vcpu;
+use crate::vgic::ListRegisters;
+use crate::vm::Vm;
+
+/// What the core does with the vCPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Next {
+    /// Run it on.
+    Resume,
+    /// Step over the instruction, then run it on.
+    Advance,
+    /// Let it take an exception.
+    Inject(Fault),
+    /// Let it take the external abort that [`refused`] makes of this.
+    Refuse(StageTwoAbort),
+    /// A physical interrupt is pending: acknowledge it.
+    Interrupt,
+    /// Wait for an interrupt, then run it on, or begin anew where it gave its state up.
+    Suspend {
+        /// Step over the instruction that asked.
+        advance: bool,
+        /// Where it begins anew.
+        resume: Option<Start>,
+    },
+    /// It switched itself off.
+    Off,
+    /// The whole guest stops.
+    Stop(StopReason),
+}
+
+/// Handles an exit of `vcpu`.
+#[inline(always)]
+pub fn handle(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    exit: Exit,
+    hw: &impl Hw,
+    lrs: &mut impl ListRegisters,
+) -> Next {
+    match exit {
+        Exit::Hvc(immediate) => call(vm, vcpu, immediate, hw, Next::Resume),
+        Exit::Smc(immediate) => call(vm, vcpu, immediate, hw, Next::Advance),
+        Exit::Mmio(access) => mmio::access(vm, vcpu, access, hw, lrs),
+        Exit::SysReg(access) => system_register(vm, vcpu, access, hw, lrs),
+        Exit::Irq => Next::Interrupt,
+        Exit::Abort(abort) => Next::Refuse(abort),
+        Exit::Undefined => Next::Inject(Fault::Undefined),
+        // Trapped for nobody yet: going on is what the architecture allows both to do at any time.
+        Exit::Wfx(_) => Next::Advance,
+        Exit::SError => Next::Stop(StopReason::SystemError),
+        Exit::Unexpected => Next::Stop(StopReason::UnexpectedExit),
+    }
+}
+
+/// The fault for an access that stage 2 refused. `stage1` are the registers of the guest's own translation.
+pub fn refused(vm: &Vm, abort: &StageTwoAbort, stage1: &Stage1, hw: &impl Hw) -> Fault {
+    let read = |at| {
+        let mut bytes = [0; 8];
+        vm.ram.read(hw, at, &mut bytes).ok()?;
+        Some(u64::from_le_bytes(bytes))
+    };
+    let level = || stage1.level_of(abort.va, abort.ipa, read);
+    Fault::External(Access::refused(abort, level))
+}
+
+/// A firmware call; `done` says how to go on behind it, as HVC returns behind itself and a trapped SMC to itself.
+#[inline(always)]
+fn call(vm: &Vm, vcpu: &mut Vcpu, immediate: u16, hw: &impl Hw, done: Next) -> Next {
+    match vm.services.call(immediate, &mut vcpu.registers.x) {
+        Call::Done => done,
+        other => rare_call(vm, vcpu, other, hw, done),
+    }
+}
+
+#[inline(never)]
+fn rare_call(vm: &Vm, vcpu: &mut Vcpu, call: Call, hw: &impl Hw, done: Next) -> Next {
+    match call {
+        Call::Done => done,
+        Call::CpuOn(target) => {
+            vm.kick(hw, VcpuSet::only(target));
+            done
+        }
+        Call::CpuOff => Next::Off,
+        Call::Suspend { resume } => Next::Suspend { advance: done == Next::Advance, resume },
+        Call::SystemOff => Next::Stop(StopReason::Off),
+        Call::SystemReset => Next::Stop(StopReason::Reset),
+        Call::Workaround(id) => {
+            hw.firmware_call(id, vcpu.registers.read(1));
+            done
+        }
+        Call::Random { bits, wide } => {
+            if let Some(stream) = vm.random.lock().as_mut() {
+                stream.answer(&mut vcpu.registers.x, bits, wide);
+            }
+            done
+        }
+    }
+}
+
+/// A trapped MRS or MSR.
+#[inline(always)]
+fn system_register(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    access: SysRegAccess,
+    hw: &impl Hw,
+    lrs: &mut impl ListRegisters,
+) -> Next {
+    let value = vcpu.registers.read(access.rt);
+    match sysreg::emulate(access, value, &vm.ids) {
+        Outcome::Value(value) => vcpu.registers.write(access.rt, value),
+        Outcome::Done => {}
+        Outcome::Sgi1(value) => {
+            let kick = vm.vgic.sgi1r(&mut vcpu.vgic, lrs, value);
+            vm.kick(hw, kick);
+        }
+        Outcome::Sgi0(value) => {
+            let kick = vm.vgic.sgi0r(&mut vcpu.vgic, lrs, value);
+            vm.kick(hw, kick);
+        }
+        Outcome::Deactivate(value) => {
+            let kick = vm.vgic.write_dir(&mut vcpu.vgic, lrs, value);
+            vm.kick(hw, kick);
+        }
+        Outcome::TimerRead(register) => {
+            let time = vcpu.clock.time(hw.now());
+            vcpu.registers.write(access.rt, vcpu.timer.read(register, time));
+        }
+        Outcome::TimerWrite(register, value) => write_timer(vm, vcpu, register, value, hw),
+        Outcome::Undefined => return Next::Inject(Fault::Undefined),
+    }
+    Next::Advance
+}
+
+fn write_timer(vm: &Vm, vcpu: &mut Vcpu, register: TimerReg, value: u64, hw: &impl Hw) {
+    vcpu.timer.write(register, value, vcpu.clock.time(hw.now()));
+    update_timer(vm, vcpu, hw);
+}
+
+/// Brings the physical timer's interrupt line and the core's deadline up to date: after a write, and when the
+/// deadline has come.
+pub fn update_timer(vm: &Vm, vcpu: &mut Vcpu, hw: &impl Hw) {
+    let high = vcpu.timer.level(vcpu.clock.time(hw.now()));
+    let intid = IntId(tessera_abi::layout::PTIMER_INTID);
+    // The own vCPU needs no kick: it looks before it runs on.
+    let _ = vm.vgic.set_ppi_level(vcpu.id(), intid, high);
+    let deadline = vcpu.timer.physical_deadline(&vcpu.clock);
+    hw.set_deadline(deadline.filter(|_| !high));
+}
