@@ -97,7 +97,8 @@ pub fn write_if_changed(path: &Path, data: &[u8]) -> Result<()> {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make {}", parent.display()))?;
     }
     std::fs::write(path, data).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -3,10 +3,16 @@
 //! One subcommand, one module. What a step needs, it makes: `run` builds, sets up and bundles by itself, so that a
 //! clean clone and one command are enough. Everything made lands under `target/`.
 
+mod apt;
+mod disk;
 mod elf;
+mod guests;
 mod images;
+mod modules;
 mod proc;
 mod progress;
+mod ramdisk;
+mod setup;
 mod toolchain;
 mod workspace;
 
@@ -26,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Build(images::BuildArgs),
+    Setup(setup::SetupArgs),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find()?;
     match command {
         Command::Build(args) => images::run(&workspace, &args)?,
+        Command::Setup(args) => setup::run(&workspace, &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -92,14 +92,15 @@ fn rustup_has_target() -> bool {
     proc::output(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]))
         .is_ok_and(|dir| {
             std::fs::read_dir(dir.trim()).is_ok_and(|files| {
-                files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
+                files
+                    .flatten()
+                    .any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
             })
         })
 }
 
 fn debian_is_complete() -> bool {
-    let parts =
-        ["/usr/bin/cargo", "/usr/bin/cargo-clippy", "/usr/bin/rustfmt", "/usr/bin/ld.lld"];
+    let parts = ["/usr/bin/cargo", "/usr/bin/cargo-clippy", "/usr/bin/rustfmt", "/usr/bin/ld.lld"];
     let source = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
     parts.iter().all(|part| Path::new(part).exists())
         && Path::new(source).exists()

@@ -1,0 +1,157 @@
+//! `cargo xtask setup`: what this machine needs, found or installed.
+//!
+//! Says what it will install before it does. Only that needs root; the guests' packages are unpacked below `target/`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::apt::{Archive, Root};
+use crate::guests::Guests;
+use crate::proc;
+use crate::progress::step;
+use crate::toolchain::{self, Toolchain};
+use crate::workspace::Workspace;
+
+/// Install what is missing on this machine and fetch the sample guests
+#[derive(Args)]
+pub struct SetupArgs {
+    /// Look for newer guest packages, too
+    #[arg(long)]
+    refresh: bool,
+}
+
+/// QEMU's first major version that Tessera is tested with.
+pub const QEMU_MAJOR: u32 = 9;
+/// The machine emulator.
+pub const QEMU: &str = "qemu-system-aarch64";
+
+/// A program that is needed, and the Debian package that has it.
+pub struct Tool {
+    /// Its name in PATH.
+    pub program: &'static str,
+    /// The packages to install where it is missing.
+    pub packages: &'static [&'static str],
+    /// What for.
+    pub purpose: &'static str,
+    /// From the release's backports: the release's own is too old.
+    backports: bool,
+    works: fn(&Path) -> bool,
+}
+
+/// Everything but the compiler.
+pub const TOOLS: &[Tool] = &[
+    Tool {
+        program: QEMU,
+        // QEMU's default network card wants a boot ROM, which is packaged apart.
+        packages: &["qemu-system-arm", "ipxe-qemu"],
+        purpose: "the emulated board, version 9 or newer",
+        backports: true,
+        works: |path| qemu_major(path).is_some_and(|major| major >= QEMU_MAJOR),
+    },
+    Tool {
+        program: "dtc",
+        packages: &["device-tree-compiler"],
+        purpose: "configuration files",
+        backports: false,
+        works: |_| true,
+    },
+    Tool {
+        program: "mke2fs",
+        packages: &["e2fsprogs"],
+        purpose: "the guests' file systems",
+        backports: false,
+        works: |_| true,
+    },
+    Tool {
+        program: "dumpimage",
+        packages: &["u-boot-tools"],
+        purpose: "to list what is in a bundle",
+        backports: false,
+        works: |_| true,
+    },
+];
+
+impl Tool {
+    /// Is it here and new enough?
+    pub fn is_here(&self) -> bool {
+        proc::which(self.program).is_some_and(|path| (self.works)(&path))
+    }
+}
+
+/// `10` of `QEMU emulator version 10.0.2 (Debian …)`.
+fn qemu_major(path: &Path) -> Option<u32> {
+    let text = proc::output(Command::new(path).arg("--version")).ok()?;
+    text.split_whitespace()
+        .skip_while(|word| *word != "version")
+        .nth(1)?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// Runs `cargo xtask setup`.
+pub fn run(workspace: &Workspace, args: &SetupArgs) -> Result<()> {
+    ensure_tools(workspace)?;
+    let guests = Guests::new(workspace);
+    guests.ensure(workspace, args.refresh)?;
+    print!("{}", guests.versions().unwrap_or_default());
+    println!("everything is here; `cargo xtask run` starts the sample");
+    Ok(())
+}
+
+/// Installs what is missing. Costs nothing when everything is here.
+pub fn ensure_tools(workspace: &Workspace) -> Result<()> {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !tool.is_here()).collect();
+    let compiler = Toolchain::find().is_none();
+    if missing.is_empty() && !compiler {
+        return Ok(());
+    }
+    let archive = Archive::of_this_machine()?;
+    eprintln!("will install Debian packages on this machine:");
+    let mut packages = Vec::new();
+    for tool in &missing {
+        let suite =
+            if tool.backports { format!("/{}-backports", archive.codename) } else { String::new() };
+        let (first, rest) = tool.packages.split_first().context("a tool has a package")?;
+        packages.push(format!("{first}{suite}"));
+        packages.extend(rest.iter().map(ToString::to_string));
+        eprintln!("  {:<28} {}", tool.packages.join(" "), tool.purpose);
+    }
+    if compiler {
+        let wanted = toolchain::DEBIAN_PACKAGES;
+        packages.extend(wanted.iter().map(ToString::to_string));
+        eprintln!(
+            "  {:<28} compiler, as this one cannot build for {}",
+            wanted.join(" "),
+            toolchain::TARGET
+        );
+    }
+    install(workspace, &archive, &packages)?;
+    for tool in missing {
+        ensure!(tool.is_here(), "{} was installed and still does not work", tool.program);
+    }
+    Toolchain::require().map(|_| ())
+}
+
+fn install(workspace: &Workspace, archive: &Archive, packages: &[String]) -> Result<()> {
+    let root = Root::host(workspace.target("apt/host"), &archive.with_backports())?;
+    step("reading Debian's list of packages", || root.update())?;
+    let mut apt = root.command("apt-get");
+    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    if !is_root() {
+        bail!(
+            "only root can install packages. Run this, then try again:\n  sudo {}",
+            proc::show(&apt)
+        );
+    }
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    step("installing", || proc::output(&mut apt).map(|_| ()))
+}
+
+fn is_root() -> bool {
+    proc::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
