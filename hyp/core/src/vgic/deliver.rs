@@ -9,18 +9,23 @@ use crate::addr::VcpuSet;
 impl Vgic {
     /// Takes the news of the own vCPU. Returns other vCPUs to kick: an SPI that was routed away goes on to its new
     /// target from here.
+    #[inline]
     pub fn deliver(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
         let cpu = self.shared(me.id);
         let news = cpu.news.swap(0, Acquire);
-        let sgis = news >> SGI_NEWS;
         if news & (LOOK | RECALL) == 0 {
             let mut kick = VcpuSet::EMPTY;
-            for sgi in members(sgis as u64) {
+            for sgi in members((news >> SGI_NEWS) as u64) {
                 kick = kick.union(self.raise(me, lrs, sgi, false));
             }
             return kick;
         }
-        cpu.bank.latch.set(sgis);
+        self.deliver_more(me, lrs, news)
+    }
+
+    #[inline(never)]
+    fn deliver_more(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, news: u32) -> VcpuSet {
+        self.shared(me.id).bank.latch.set(news >> SGI_NEWS);
         if news & RECALL == 0 && !me.overflowing() {
             self.top_up(me, lrs)
         } else {

@@ -75,7 +75,7 @@ impl Vgic {
     }
 
     /// Makes private interrupt `intid` of the own vCPU pending, for its physical twin if `hw`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn raise(
         &self,
         me: &mut VgicCpu,

@@ -3,94 +3,11 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::cpu::{FakeCpu, SPURIOUS};
-use crate::addr::{IntId, VcpuId, VcpuSet};
+use super::cpu::SPURIOUS;
+use super::guest::{Guest, SGI};
+use crate::addr::{IntId, VcpuSet};
 use crate::vgic::lr::{ACTIVE, EOI, HW, PENDING};
-use crate::vgic::{Vgic, VgicCpu, vmcr};
-
-const GICR_STRIDE: u64 = 0x2_0000;
-const SGI: u64 = 0x1_0000;
-
-/// A guest with a fake core for each vCPU.
-struct Guest {
-    vgic: Vgic,
-    cpus: Vec<(VgicCpu, FakeCpu)>,
-}
-
-impl Guest {
-    /// All interrupts enabled, in group 1, at priority 0xa0; groups enabled.
-    fn new(vcpus: usize) -> Self {
-        let vgic = Vgic::new(vcpus);
-        let cpus = (0..vcpus as u8).map(|n| (VgicCpu::new(VcpuId(n)), FakeCpu::new(4))).collect();
-        let mut guest = Self { vgic, cpus };
-        let _ = guest.gicd(0, 3);
-        let _ = guest.gicd(0x84, !0);
-        let _ = guest.gicd(0x104, !0);
-        for n in 0..8 {
-            let _ = guest.gicd(0x420 + 4 * n, 0xa0a0_a0a0);
-        }
-        for vcpu in 0..vcpus as u64 {
-            let base = vcpu * GICR_STRIDE + SGI;
-            let _ = guest.gicr(base + 0x80, !0);
-            let _ = guest.gicr(base + 0x100, !0);
-            for n in 0..8 {
-                let _ = guest.gicr(base + 0x400 + 4 * n, 0xa0a0_a0a0);
-            }
-        }
-        guest.enter_all();
-        guest
-    }
-    fn gicd(&mut self, offset: u64, value: u64) -> VcpuSet {
-        self.vgic.gicd_write(offset, 4, value).unwrap()
-    }
-    fn gicr(&mut self, offset: u64, value: u64) -> VcpuSet {
-        self.vgic.gicr_write(offset, 4, value).unwrap()
-    }
-    fn gicd_read(&mut self, by: usize, offset: u64) -> u64 {
-        let (me, lrs) = &mut self.cpus[by];
-        self.vgic.gicd_read(me, lrs, offset, 4).unwrap().0
-    }
-    fn gicr_read(&mut self, by: usize, offset: u64) -> u64 {
-        let (me, lrs) = &mut self.cpus[by];
-        self.vgic.gicr_read(me, lrs, offset, 4).unwrap().0
-    }
-    fn sgi(&mut self, by: usize, value: u64) -> VcpuSet {
-        let (me, lrs) = &mut self.cpus[by];
-        self.vgic.sgi1r(me, lrs, value)
-    }
-    fn hw(&mut self, by: usize, intid: u32) {
-        let (me, lrs) = &mut self.cpus[by];
-        let _ = self.vgic.inject_hw_ppi(me, lrs, IntId(intid));
-    }
-    /// What the core does before it enters the guest, and while maintenance is asserted.
-    fn enter(&mut self, n: usize) {
-        let (me, lrs) = &mut self.cpus[n];
-        for _ in 0..8 {
-            if self.vgic.needs_delivery(me) {
-                let _ = self.vgic.deliver(me, lrs);
-            } else if lrs.maintenance() {
-                let _ = self.vgic.maintenance(me, lrs);
-            } else {
-                lrs.check();
-                return;
-            }
-        }
-        panic!("vCPU {n} does not come to rest");
-    }
-    fn enter_all(&mut self) {
-        for n in (0..self.cpus.len()).chain(0..self.cpus.len()) {
-            self.enter(n);
-        }
-    }
-    fn ack(&mut self, n: usize) -> u32 {
-        self.enter(n);
-        self.cpus[n].1.acknowledge()
-    }
-    fn end(&mut self, n: usize, intid: u32) {
-        self.cpus[n].1.end(intid);
-        self.enter(n);
-    }
-}
+use crate::vgic::vmcr;
 
 #[test]
 fn an_sgi_to_self_goes_into_one_list_register() {
@@ -136,7 +53,7 @@ fn the_most_urgent_of_many_pending_interrupts_is_always_taken_first() {
     let mut g = Guest::new(1);
     for n in 0..16u64 {
         // SGI 0 is the least urgent.
-        let _ = g.vgic.gicr_write(SGI + 0x400 + n, 1, 0xf8 - 8 * n).unwrap();
+        let _ = g.gicr_sized(SGI + 0x400 + n, 1, 0xf8 - 8 * n);
     }
     for n in 0..16 {
         let _ = g.sgi(0, n << 24 | 1);
@@ -152,7 +69,7 @@ fn the_most_urgent_of_many_pending_interrupts_is_always_taken_first() {
 fn sixteen_nested_interrupts_are_all_ended() {
     let mut g = Guest::new(1);
     for n in 0..16u64 {
-        let _ = g.vgic.gicr_write(SGI + 0x400 + n, 1, 0xf8 - 8 * n).unwrap();
+        let _ = g.gicr_sized(SGI + 0x400 + n, 1, 0xf8 - 8 * n);
     }
     for n in 0..16 {
         let _ = g.sgi(0, u64::from(n) << 24 | 1);
@@ -168,12 +85,12 @@ fn sixteen_nested_interrupts_are_all_ended() {
 #[test]
 fn a_level_interrupt_comes_again_while_its_line_is_high() {
     let mut g = Guest::new(2);
-    assert_eq!(g.vgic.set_spi_level(IntId(33), true), VcpuSet(1));
-    assert!(g.vgic.set_spi_level(IntId(33), true).is_empty());
+    assert_eq!(g.spi(33, true), VcpuSet(1));
+    assert!(g.spi(33, true).is_empty());
     assert_eq!(g.ack(0), 33);
     g.end(0, 33);
     assert_eq!(g.ack(0), 33);
-    let _ = g.vgic.set_spi_level(IntId(33), false);
+    let _ = g.spi(33, false);
     g.end(0, 33);
     assert_eq!(g.ack(0), SPURIOUS);
 }
@@ -181,10 +98,10 @@ fn a_level_interrupt_comes_again_while_its_line_is_high() {
 #[test]
 fn a_line_that_falls_before_the_guest_looks_leaves_nothing() {
     let mut g = Guest::new(1);
-    let _ = g.vgic.set_spi_level(IntId(33), true);
+    let _ = g.spi(33, true);
     g.enter(0);
     assert!(g.cpus[0].1.signalled());
-    assert_eq!(g.vgic.set_spi_level(IntId(33), false), VcpuSet(1));
+    assert_eq!(g.spi(33, false), VcpuSet(1));
     assert_eq!(g.ack(0), SPURIOUS);
 }
 
@@ -192,10 +109,10 @@ fn a_line_that_falls_before_the_guest_looks_leaves_nothing() {
 fn an_edge_interrupt_comes_once_a_pulse() {
     let mut g = Guest::new(2);
     let _ = g.gicd(0xc0c, 0xaaaa_aaaa);
-    let _ = g.vgic.gicd_write(0x6000 + 8 * 48, 8, 1).unwrap();
-    assert_eq!(g.vgic.pulse_spi(IntId(48)), VcpuSet(2));
+    let _ = g.gicd_sized(0x6000 + 8 * 48, 8, 1);
+    assert_eq!(g.pulse(48), VcpuSet(2));
     assert_eq!((g.ack(0), g.ack(1)), (SPURIOUS, 48));
-    assert_eq!(g.vgic.pulse_spi(IntId(48)), VcpuSet(2));
+    assert_eq!(g.pulse(48), VcpuSet(2));
     g.end(1, 48);
     assert_eq!(g.ack(1), 48);
     g.end(1, 48);
@@ -205,10 +122,10 @@ fn an_edge_interrupt_comes_once_a_pulse() {
 #[test]
 fn an_spi_moves_to_its_new_target_out_of_the_list_register_of_the_old() {
     let mut g = Guest::new(2);
-    let _ = g.vgic.pulse_spi(IntId(50));
+    let _ = g.pulse(50);
     g.enter(0);
     assert!(g.cpus[0].1.signalled());
-    assert_eq!(g.vgic.gicd_write(0x6000 + 8 * 50, 8, 1).unwrap(), VcpuSet(1));
+    assert_eq!(g.gicd_sized(0x6000 + 8 * 50, 8, 1), VcpuSet(1));
     assert_ne!(g.gicd_read(1, 0) & 1 << 31, 0, "RWP until vCPU 0 folded");
     g.enter(0);
     assert_eq!(g.gicd_read(1, 0) & 1 << 31, 0);
@@ -218,10 +135,10 @@ fn an_spi_moves_to_its_new_target_out_of_the_list_register_of_the_old() {
 #[test]
 fn an_spi_without_a_target_stays_pending_until_it_has_one() {
     let mut g = Guest::new(2);
-    let _ = g.vgic.gicd_write(0x6000 + 8 * 50, 8, 7).unwrap();
-    assert!(g.vgic.pulse_spi(IntId(50)).is_empty());
+    let _ = g.gicd_sized(0x6000 + 8 * 50, 8, 7);
+    assert!(g.pulse(50).is_empty());
     assert_eq!(g.gicd_read(0, 0x204), 1 << 18);
-    assert_eq!(g.vgic.gicd_write(0x6000 + 8 * 50, 4, 1).unwrap(), VcpuSet(2));
+    assert_eq!(g.gicd_sized(0x6000 + 8 * 50, 4, 1), VcpuSet(2));
     assert_eq!(g.ack(1), 50);
 }
 
@@ -336,7 +253,7 @@ fn deactivation_out_of_order_is_exact_where_it_traps() {
 fn a_parked_vcpu_takes_its_interrupts_up_again() {
     let mut g = Guest::new(1);
     let _ = g.sgi(0, 1 << 24 | 1);
-    let _ = g.vgic.set_spi_level(IntId(33), true);
+    let _ = g.spi(33, true);
     assert_eq!(g.ack(0), 1);
     let (me, lrs) = &mut g.cpus[0];
     let _ = g.vgic.park(me, lrs, false);

@@ -1,3 +1,5 @@
 //! Tests of the virtual interrupt controller.
+
 mod cpu;
 mod delivery;
+mod guest;
