@@ -8,7 +8,6 @@ use tessera_rt::println;
 use crate::{least, least_of};
 
 /// Runs instructions between two reads of the counter and gives the difference.
-#[macro_export]
 macro_rules! ticks {
     ($($code:literal),* $(; $($operands:tt)*)?) => {{
         let (before, after): (u64, u64);
@@ -24,6 +23,8 @@ macro_rules! ticks {
         after - before
     }};
 }
+
+pub(crate) use ticks;
 
 /// What an empty measurement takes.
 pub fn overhead() -> u64 {

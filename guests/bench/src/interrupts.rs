@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tessera_rt::{Machine, cpu, gic, mrs, msr, println, smp, timer, trap};
 
-use crate::{least, least_of, ticks};
+use crate::calls::ticks;
+use crate::{least, least_of};
 
 global_asm!(include_str!("bench.s"));
 

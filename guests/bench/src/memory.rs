@@ -3,7 +3,8 @@
 
 use tessera_rt::Machine;
 
-use crate::{least, ticks};
+use crate::calls::ticks;
+use crate::least;
 
 /// Bytes walked through, a page at a time: more than a TLB holds.
 const WALK: u64 = 8 << 20;

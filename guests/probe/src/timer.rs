@@ -1,32 +1,166 @@
-//! The timers.
+//! The virtual and the physical timer (DDI 0487 D12).
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use tessera_rt::report::{check, equal};
-use tessera_rt::{Machine, cpu, gic, timer, trap};
+use tessera_rt::gic::{ISPENDR, get};
+use tessera_rt::report::{check, equal, skip, tessera_only};
+use tessera_rt::timer::{PHYSICAL, VIRTUAL, now, ticks, wait_for};
+use tessera_rt::{Machine, cpu, gic, mrs, msr, smp, timer, trap};
+
+/// Later than this is late even on a machine shared with others.
+const LATE_MICROS: u64 = 50_000;
 
 static FIRED_AT: AtomicU64 = AtomicU64::new(0);
 static FIRED: AtomicU64 = AtomicU64::new(0);
 
-fn fired(_: u32) {
-    FIRED_AT.store(timer::now(), SeqCst);
+fn fired(intid: u32) {
+    FIRED_AT.store(now(), SeqCst);
     FIRED.fetch_add(1, SeqCst);
-    timer::disarm();
+    if intid == VIRTUAL { timer::disarm() } else { msr!("cntp_ctl_el0", 0) }
 }
 
 /// Runs the tests.
-pub fn run(_: &Machine) {
-    trap::set_handler(timer::VIRTUAL, fired);
-    gic::enable(timer::VIRTUAL);
-    let at = timer::now() + timer::ticks(1000);
-    timer::arm_at(at);
-    cpu::with_irqs(|| timer::wait_for(500_000, || FIRED_AT.load(SeqCst) != 0));
-    check("the virtual timer fires, and not early", FIRED_AT.load(SeqCst) >= at);
+pub fn run(machine: &Machine) {
+    counter(machine);
+    for intid in [VIRTUAL, PHYSICAL] {
+        trap::set_handler(intid, fired);
+        gic::enable(intid);
+    }
+    fires("the virtual timer", timer::arm_at);
+    fires("the physical timer", |at| {
+        let offset = mrs!("cntpct_el0").wrapping_sub(now());
+        msr!("cntp_cval_el0", at.wrapping_add(offset));
+        msr!("cntp_ctl_el0", 1);
+    });
+    again();
+    asleep();
+    level();
+    both();
+    gic::disable(PHYSICAL);
+    gic::disable(VIRTUAL);
+    across(machine);
+}
+
+fn counter(machine: &Machine) {
+    let frequency = timer::frequency();
+    check("the frequency is sane", (1_000_000..=1_000_000_000).contains(&frequency));
+    if tessera_only(machine, "the counter started near 0") {
+        check("the counter started near 0", now() < frequency * 60);
+    }
+    let mut last = now();
+    let monotonic = (0..10_000).all(|_| {
+        let next = now();
+        core::mem::replace(&mut last, next) <= next
+    });
+    check("the virtual counter never goes back", monotonic);
+    let before = mrs!("cntpct_el0");
+    timer::sleep(1000);
+    let passed = mrs!("cntpct_el0") - before;
+    check("the physical counter has the same speed", passed >= ticks(1000) && passed < frequency);
+}
+
+fn fires(what: &str, arm: impl Fn(u64)) {
+    let mut latest = 0;
+    for micros in [0, 10, 100, 1000, 10_000] {
+        let before = FIRED.load(SeqCst);
+        let at = now() + ticks(micros);
+        arm(at);
+        cpu::with_irqs(|| wait_for(1_000_000, || FIRED.load(SeqCst) != before));
+        equal(what, FIRED.load(SeqCst), before + 1);
+        check("fires not early", FIRED_AT.load(SeqCst) >= at);
+        latest = latest.max(FIRED_AT.load(SeqCst).saturating_sub(at));
+    }
+    check("nor late", latest < ticks(LATE_MICROS));
+}
+
+fn again() {
     let before = FIRED.load(SeqCst);
     for _ in 0..1000 {
         let count = FIRED.load(SeqCst);
-        timer::arm_at(timer::now() + timer::ticks(20));
-        cpu::with_irqs(|| timer::wait_for(500_000, || FIRED.load(SeqCst) != count));
+        timer::arm_at(now() + ticks(20));
+        cpu::with_irqs(|| wait_for(500_000, || FIRED.load(SeqCst) != count));
     }
     equal("the virtual timer fires 1000 times", FIRED.load(SeqCst) - before, 1000);
+}
+
+fn asleep() {
+    let woken = (0..100).filter(|_| {
+        let before = FIRED.load(SeqCst);
+        let at = now() + ticks(200);
+        timer::arm_at(at);
+        cpu::wfi();
+        let early = now() < at;
+        cpu::with_irqs(|| wait_for(500_000, || FIRED.load(SeqCst) != before));
+        !early && FIRED.load(SeqCst) == before + 1
+    });
+    equal("the timer ends wfi, 100 times, not early", woken.count(), 100);
+}
+
+/// The condition and the line (D12.2.4).
+fn level() {
+    gic::disable(VIRTUAL);
+    msr!("cntv_cval_el0", now() + ticks(1_000_000));
+    msr!("cntv_ctl_el0", 1);
+    equal("armed for later it is not met", mrs!("cntv_ctl_el0"), 1);
+    check("tval counts down", (mrs!("cntv_tval_el0") as u32 as i32) > 0);
+    msr!("cntv_tval_el0", -5i64 as u64);
+    equal("a time that is over is met", mrs!("cntv_ctl_el0"), 5);
+    check("and the line is up", wait_for(100_000, || get(ISPENDR, VIRTUAL)));
+    msr!("cntv_ctl_el0", 3);
+    equal("masked it is met still", mrs!("cntv_ctl_el0"), 7);
+    check("and the line is down", wait_for(100_000, || !get(ISPENDR, VIRTUAL)));
+    msr!("cntv_ctl_el0", 1);
+    check("unmasked it is up", wait_for(100_000, || get(ISPENDR, VIRTUAL)));
+    timer::disarm();
+    check("disabled it is down", wait_for(100_000, || !get(ISPENDR, VIRTUAL)));
+    equal("disabled and ended it does not come", gic::acknowledge(), 1023);
+    gic::enable(VIRTUAL);
+    active_again();
+}
+
+/// While its interrupt is active the line may rise again: it comes once more after the end.
+fn active_again() {
+    msr!("cntv_tval_el0", 0);
+    msr!("cntv_ctl_el0", 1);
+    wait_for(100_000, || mrs!("isr_el1") & 0x80 != 0);
+    equal("the timer is acknowledged", gic::acknowledge(), VIRTUAL);
+    gic::end(VIRTUAL);
+    check("still met, it comes again", wait_for(100_000, || mrs!("isr_el1") & 0x80 != 0));
+    equal("and is acknowledged again", gic::acknowledge(), VIRTUAL);
+    timer::disarm();
+    gic::end(VIRTUAL);
+    timer::sleep(100);
+    equal("off, it does not", gic::acknowledge(), 1023);
+}
+
+fn both() {
+    let before = FIRED.load(SeqCst);
+    msr!("cntp_tval_el0", ticks(100));
+    msr!("cntp_ctl_el0", 1);
+    timer::arm_at(now() + ticks(100));
+    cpu::with_irqs(|| wait_for(500_000, || FIRED.load(SeqCst) == before + 2));
+    equal("both timers at once fire both", FIRED.load(SeqCst) - before, 2);
+}
+
+static OTHERS_TIME: AtomicU64 = AtomicU64::new(0);
+
+fn across(machine: &Machine) {
+    if machine.cpus().len() < 2 {
+        return skip("the counter of the other cpu", "one CPU only");
+    }
+    fn tell(_: usize) {
+        OTHERS_TIME.store(now(), SeqCst);
+        trap::set_handler(VIRTUAL, fired);
+        gic::enable(VIRTUAL);
+        timer::arm_at(now() + ticks(500));
+        cpu::with_irqs(|| timer::sleep(100_000));
+        gic::disable(VIRTUAL);
+    }
+    let fired = FIRED.load(SeqCst);
+    let before = now();
+    smp::start(machine, 1, tell);
+    check("the second cpu goes off", smp::wait_off(machine, 1));
+    let time = OTHERS_TIME.load(SeqCst);
+    check("the other cpu has the same time", (before..now()).contains(&time));
+    equal("its own timer fires there", FIRED.load(SeqCst) - fired, 1);
 }

@@ -13,6 +13,7 @@
 pub mod console;
 pub mod cpu;
 pub mod dma;
+pub mod exec;
 pub mod fdt;
 pub mod gic;
 pub mod machine;

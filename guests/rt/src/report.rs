@@ -54,6 +54,14 @@ pub fn skip(what: &str, why: &str) {
     println!("skip {} - {what}: {why}", number());
 }
 
+/// Whether this machine is Tessera's; skips the test where it is not.
+pub fn tessera_only(machine: &Machine, what: &str) -> bool {
+    if !machine.tessera {
+        skip(what, "a promise of Tessera's only");
+    }
+    machine.tessera
+}
+
 /// The last line: `PROBE-DONE passed=N failed=N skipped=N`.
 pub fn done() {
     println!(

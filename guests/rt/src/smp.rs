@@ -1,7 +1,7 @@
 //! Starting other CPUs.
 #![allow(unsafe_code, reason = "the entry point is a symbol of the start code")]
 
-use core::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
+use core::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
 use crate::machine::MAX_CPUS;
 use crate::{Machine, psci, timer};
@@ -10,7 +10,7 @@ unsafe extern "C" {
     fn secondary_cpu();
 }
 
-/// What each CPU is to run.
+/// What each CPU is to run, until it begins.
 static WORK: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) }; MAX_CPUS];
 
 /// Address at which a CPU starts into the run-time, for CPU_ON.
@@ -18,18 +18,17 @@ pub fn entry() -> u64 {
     secondary_cpu as *const () as u64
 }
 
-/// Lets CPU `number` run `work` when it starts at [`entry`] with `number` as its context.
-pub fn set_work(number: usize, work: fn(usize)) {
-    if let Some(place) = WORK.get(number) {
-        place.store(work as usize, Release);
-    }
-}
-
-/// Starts CPU `number` of the machine with `work`; when that returns the CPU goes off. Gives CPU_ON's answer.
+/// Starts CPU `number` of the machine with `work`; when that returns the CPU goes off. Gives CPU_ON's answer, once the
+/// CPU takes interrupts and begins its work.
 pub fn start(machine: &Machine, number: usize, work: fn(usize)) -> i64 {
-    set_work(number, work);
     let Some(affinity) = machine.cpus().get(number) else { return psci::INVALID_PARAMETERS };
-    psci::call(psci::CPU_ON, [*affinity, entry(), number as u64])
+    let Some(place) = WORK.get(number) else { return psci::INVALID_PARAMETERS };
+    place.store(work as usize, Release);
+    let answer = psci::call(psci::CPU_ON, [*affinity, entry(), number as u64]);
+    if answer == 0 {
+        timer::wait_for(1_000_000, || place.load(Acquire) == 0);
+    }
+    answer
 }
 
 /// Waits until CPU `number` is off.
@@ -39,9 +38,9 @@ pub fn wait_off(machine: &Machine, number: usize) -> bool {
 }
 
 pub(crate) fn run(number: usize) -> ! {
-    let work = WORK.get(number).map_or(0, |place| place.load(Acquire));
+    let work = WORK.get(number).map_or(0, |place| place.swap(0, AcqRel));
     if work != 0 {
-        // SAFETY: only `set_work` writes the table, and it writes a `fn(usize)`.
+        // SAFETY: only `start` writes the table, and it writes a `fn(usize)`.
         let work = unsafe { core::mem::transmute::<usize, fn(usize)>(work) };
         work(number);
     }

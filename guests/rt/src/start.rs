@@ -9,6 +9,11 @@ core::arch::global_asm!(include_str!("entry.s"));
 
 static MACHINE: spin::Once<Machine> = spin::Once::new();
 
+unsafe extern "C" {
+    static _start: u8;
+    static __end: u8;
+}
+
 unsafe extern "Rust" {
     fn rt_guest_main(machine: &'static Machine);
 }
@@ -41,7 +46,12 @@ fn read_tree(at: *const u8) -> Machine {
     let size = crate::fdt::word(header, 4).unwrap_or(0) as usize;
     // SAFETY: the second word of the header is the size of the whole, which nobody writes.
     let blob = unsafe { core::slice::from_raw_parts(at, size) };
-    Fdt::new(blob).map_or_else(Machine::default, |tree| Machine::from_tree(&tree))
+    let mut machine =
+        Fdt::new(blob).map_or_else(Machine::default, |tree| Machine::from_tree(&tree));
+    let image = (&raw const _start as u64, &raw const __end as u64 - 1);
+    let tree = at as u64;
+    machine.loaded = [image, (tree, tree + (size as u64).saturating_sub(1))];
+    machine
 }
 
 #[panic_handler]
