@@ -376,3 +376,223 @@ fn le32(bytes: &[u8], at: usize) -> u32 {
 fn le64(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b))
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::disk::model::Random;
+
+    /// A disk in memory.
+    struct Bytes {
+        bytes: Vec<u8>,
+        reads: u32,
+    }
+
+    impl BlockRead for Bytes {
+        type Error = &'static str;
+        fn sectors(&self) -> u64 {
+            (self.bytes.len() / SECTOR) as u64
+        }
+        fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), Self::Error> {
+            self.reads += 1;
+            let from = usize::try_from(sector).unwrap().checked_mul(SECTOR).ok_or("far")?;
+            into.copy_from_slice(self.bytes.get(from..from + into.len()).ok_or("beyond")?);
+            Ok(())
+        }
+    }
+
+    const SECTORS: u64 = 2048;
+
+    fn put(bytes: &mut [u8], at: usize, value: u64, len: usize) {
+        bytes[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+    }
+
+    fn entry(label: &str, id: u8, first: u64, last: u64) -> Vec<u8> {
+        let mut entry = vec![0; 128];
+        entry[..16].fill(0x11);
+        entry[16..32].copy_from_slice(&core::array::from_fn::<u8, 16, _>(|i| id + i as u8));
+        put(&mut entry, 32, first, 8);
+        put(&mut entry, 40, last, 8);
+        for (i, unit) in label.encode_utf16().enumerate() {
+            put(&mut entry, 56 + 2 * i, u64::from(unit), 2);
+        }
+        entry
+    }
+
+    fn write_header(bytes: &mut [u8], lba: u64, other: u64, entries_lba: u64) {
+        let entries = entries_lba as usize * SECTOR;
+        let entries_crc = crc32(&bytes[entries..entries + 128 * 128]);
+        let header = &mut bytes[lba as usize * SECTOR..][..92];
+        header.fill(0);
+        header[..8].copy_from_slice(b"EFI PART");
+        for (at, value, len) in [
+            (8, u64::from(REVISION), 4),
+            (12, 92, 4),
+            (24, lba, 8),
+            (32, other, 8),
+            (40, 34, 8),
+            (48, SECTORS - 34, 8),
+            (72, entries_lba, 8),
+            (80, 128, 4),
+            (84, 128, 4),
+            (88, u64::from(entries_crc), 4),
+        ] {
+            put(header, at, value, len);
+        }
+        let crc = crc32(header);
+        put(header, 16, u64::from(crc), 4);
+    }
+
+    fn disk(entries: &[Vec<u8>]) -> Bytes {
+        let mut bytes = vec![0; SECTORS as usize * SECTOR];
+        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        bytes[450] = 0xee;
+        let last = SECTORS - 1;
+        for lba in [2, last - 32] {
+            for (i, entry) in entries.iter().enumerate() {
+                bytes[lba as usize * SECTOR + i * 128..][..128].copy_from_slice(entry);
+            }
+        }
+        write_header(&mut bytes, 1, last, 2);
+        write_header(&mut bytes, last, 1, last - 32);
+        Bytes { bytes, reads: 0 }
+    }
+
+    fn two() -> Bytes {
+        disk(&[entry("web", 0, 34, 99), vec![0; 128], entry("dÄtå 💾", 16, 100, SECTORS - 34)])
+    }
+
+    #[test]
+    fn partitions_are_found_by_label_and_by_partuuid_with_one_read() {
+        let mut disk = two();
+        let gpt = Gpt::read(&mut disk).unwrap();
+        assert_eq!((disk.reads, gpt.partitions.len(), gpt.from_backup), (1, 2, false));
+        let web = gpt.find("web").unwrap();
+        assert_eq!((web.number, web.first, web.sectors), (1, 34, 66));
+        let uuid = "03020100-0504-0706-0809-0a0b0c0d0e0f";
+        assert_eq!(web.partuuid.to_string(), uuid);
+        assert_eq!(gpt.find(&uuid.to_uppercase()), Ok(web));
+        assert_eq!(gpt.find("dÄtå 💾").unwrap().number, 3);
+        for missing in ["we", "webb", "", &uuid[..35], "03020100"] {
+            assert_eq!(gpt.find(missing), Err(FindError::Missing));
+        }
+        let window = Window { first: 34, sectors: 66, read_only: true };
+        assert_eq!(web.window(true), window);
+    }
+
+    #[test]
+    fn a_label_that_two_partitions_have_is_ambiguous() {
+        let gpt = Gpt::read(&mut disk(&[entry("a", 0, 40, 41), entry("a", 1, 50, 51)])).unwrap();
+        assert_eq!(gpt.find("a"), Err(FindError::Ambiguous(1, 2)));
+    }
+
+    #[test]
+    fn the_backup_is_used_where_the_primary_is_damaged() {
+        for damaged in [512, 512 + 30, 512 + 41, 1024 + 40, 1024 + 16383] {
+            let mut disk = two();
+            disk.bytes[damaged] ^= 1;
+            let gpt = Gpt::read(&mut disk).unwrap();
+            assert!(gpt.from_backup);
+            assert_eq!(gpt.partitions, Gpt::read(&mut two()).unwrap().partitions);
+            disk.bytes[(SECTORS as usize - 1) * SECTOR + 60] ^= 1;
+            let Err(GptError::Damaged { backup: TableFault::Header, .. }) = Gpt::read(&mut disk)
+            else {
+                panic!("both tables are damaged")
+            };
+        }
+    }
+
+    #[test]
+    fn a_disk_without_a_table_is_told_from_a_damaged_one() {
+        let error = |bytes: Vec<u8>| Gpt::read(&mut Bytes { bytes, reads: 0 }).unwrap_err();
+        assert_eq!(error(vec![]), GptError::NoTable);
+        assert_eq!(error(vec![0; 512]), GptError::NoTable);
+        assert_eq!(error(vec![0; 1 << 20]), GptError::NoTable);
+        // The smallest that has a protective MBR only.
+        let mut bytes = two().bytes;
+        bytes[512..].fill(0);
+        let (primary, backup) = (TableFault::Signature, TableFault::Signature);
+        assert_eq!(error(bytes.clone()), GptError::Damaged { primary, backup });
+        bytes.truncate(512);
+        assert!(matches!(error(bytes), GptError::Read(_) | GptError::Damaged { .. }));
+    }
+
+    #[test]
+    fn partitions_that_overlap_or_leave_the_usable_sectors_are_refused() {
+        let error = |entries: &[Vec<u8>]| Gpt::read(&mut disk(entries)).unwrap_err();
+        let good = entry("a", 0, 100, 200);
+        assert_eq!(error(&[good.clone(), entry("b", 1, 200, 300)]), GptError::Overlap(1, 2));
+        assert_eq!(error(&[entry("b", 1, 40, 100), good.clone()]), GptError::Overlap(1, 2));
+        let inside = [entry("b", 1, 90, 300), entry("c", 2, 310, 320), good.clone()];
+        assert_eq!(error(&inside), GptError::Overlap(1, 3));
+        for (first, last) in [(33, 99), (300, SECTORS - 33), (300, 299), (300, u64::MAX)] {
+            assert_eq!(error(&[good.clone(), entry("b", 1, first, last)]), GptError::Outside(2));
+        }
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_is_refused_though_its_checksums_are_right() {
+        for (at, value, len) in [
+            (80, 0xffff_ffff, 4),
+            (80, 1025, 4),
+            (84, 64, 4),
+            (84, 129, 4),
+            (72, 1, 8),
+            (72, SECTORS - 10, 8),
+            (72, u64::MAX, 8),
+            (72, 40, 8),
+            (40, 1, 8),
+            (40, 20, 8),
+            (48, SECTORS - 1, 8),
+        ] {
+            let mut disk = two();
+            let header = &mut disk.bytes[512..512 + 92];
+            put(header, at, value, len);
+            put(header, 16, 0, 4);
+            let crc = crc32(header);
+            put(header, 16, u64::from(crc), 4);
+            disk.bytes[(SECTORS as usize - 1) * SECTOR] = 0;
+            let primary = TableFault::Layout;
+            let want = GptError::Damaged { primary, backup: TableFault::Signature };
+            assert_eq!(Gpt::read(&mut disk), Err(want), "{value:#x} at {at}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic_or_a_partition_leave_the_disk() {
+        let mut random = Random(7);
+        let mut good = 0;
+        for round in 0..1500 {
+            let mut disk = two();
+            let last = SECTORS as usize - 1;
+            for _ in 0..1 + random.below(4) {
+                let part = [1, 2, last, last - 32][random.below(4) as usize] * SECTOR;
+                let at = part + random.below(160) as usize;
+                disk.bytes[at] = [random.next() as u8, 0, 0xff][random.below(3) as usize];
+            }
+            if random.below(3) != 0 {
+                // Make the checksums right again, so that what is behind them is reached.
+                for (lba, entries) in [(1, 2), (last, last - 32)] {
+                    let crc = crc32(&disk.bytes[entries * SECTOR..][..128 * 128]);
+                    let header = &mut disk.bytes[lba * SECTOR..][..92];
+                    put(header, 88, u64::from(crc), 4);
+                    put(header, 16, 0, 4);
+                    let crc = crc32(header);
+                    put(header, 16, u64::from(crc), 4);
+                }
+            }
+            if round % 5 == 0 {
+                disk.bytes.truncate(random.below(SECTORS) as usize * SECTOR);
+            }
+            let sectors = disk.sectors();
+            if let Ok(gpt) = Gpt::read(&mut disk) {
+                good += 1;
+                assert!(gpt.partitions.iter().all(|p| p.first + p.sectors <= sectors));
+            }
+            assert!(disk.reads <= 3);
+        }
+        assert!(good > 100, "{good}");
+    }
+}
