@@ -1,9 +1,9 @@
 //! At which level of its own tables a guest's walk left its RAM.
 //!
 //! When stage 2 refuses an access that a stage 1 walk makes, the core reports the address of the descriptor, but not
-//! its level, and the external abort that the guest is due has the level in its status code. So the walk is followed again,
-//! in software, until the descriptor that lies in the refused page. It is four loads at most, on a path that ends in
-//! the guest's own panic. The guest may change its tables meanwhile: then the answer is another level, or none.
+//! its level, and the external abort that the guest is due has the level in its status code. So the walk is followed
+//! again, in software, until the descriptor that lies in the refused page. It is four loads at most, on a path that
+//! ends in the guest's own panic. The guest may change its tables meanwhile: then the answer is another level, or none.
 
 use crate::addr::{Ipa, PAGE_SIZE};
 

@@ -2,8 +2,8 @@
 //!
 //! Three kinds are answered: ID registers, SGIs, the physical counter and timer. The commonest two are told apart with
 //! a mask each before anything else. Whatever remains is a register of a feature that guests do not have, and is
-//! undefined: SVE, SME, tags, error records (ERR*, ERX*), activity monitors (AM*), trace (TRC*, TRF*, TRB*), branch records
-//! (BRB*), profiling (PMS*, PMB*), ordering regions (LOR*), MPAM*, SCXTNUM_ELx, registers of the core's maker
+//! undefined: SVE, SME, tags, error records (ERR*, ERX*), activity monitors (AM*), trace (TRC*, TRF*, TRB*), branch
+//! records (BRB*), profiling (PMS*, PMB*), ordering regions (LOR*), MPAM*, SCXTNUM_ELx, registers of the core's maker
 //! (S3_x_C11_*, S3_x_C15_*), every register of EL2 and EL3, and encodings that mean nothing.
 
 use crate::exit::{SysReg, SysRegAccess};
@@ -136,6 +136,12 @@ mod tests {
     }
 
     #[test]
+    fn a_trapped_deactivation_is_the_interrupt_controllers() {
+        assert_eq!(access(reg::ICC_DIR_EL1, true), Outcome::Deactivate(42));
+        assert_eq!(access(reg::ICC_DIR_EL1, false), Outcome::Undefined);
+    }
+
+    #[test]
     fn the_physical_timer_is_answered_and_its_counter_is_read_only() {
         for (reg, timer) in [
             (reg::CNTP_CTL_EL0, TimerReg::Control),
@@ -169,7 +175,7 @@ mod tests {
             reads += u32::from(outcome(false) != Outcome::Undefined);
             writes += u32::from(outcome(true) != Outcome::Undefined);
         }
-        // The ID space, ACTLR, two counters, three timer registers; ACTLR, three SGIs, three timer registers.
-        assert_eq!((reads, writes), (64 + 1 + 2 + 3, 1 + 3 + 3));
+        // The ID space, ACTLR, two counters, three timer registers; ACTLR, DIR, three SGIs, three timer registers.
+        assert_eq!((reads, writes), (64 + 1 + 2 + 3, 1 + 1 + 3 + 3));
     }
 }
