@@ -120,6 +120,10 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
             "is not a configuration; write compatible = \"tessera,config\"".into(),
         );
     }
+    if root.children().next().is_none() {
+        let what = "has no guest; add a node with compatible = \"tessera,vm\"";
+        reader.problem(None, what.into());
+    }
     let mut vms: Vec<VmConfig> = Vec::new();
     for (index, node) in root.children().enumerate() {
         let mut reader = reader.below(node);

@@ -255,6 +255,7 @@ fn a_tree_that_is_no_configuration_says_so() {
     let words = words(&parse(&Fdt::new(&blob).unwrap()).problems);
     assert!(words[0].starts_with("/serial: is unknown"), "{words:?}");
     assert!(words[1].starts_with("/compatible: is not a configuration"), "{words:?}");
+    assert!(words[2].starts_with("/: has no guest"), "{words:?}");
 }
 
 const PARTITIONS: [PartitionFacts<'static>; 4] = [
