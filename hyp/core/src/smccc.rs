@@ -185,6 +185,8 @@ impl Services {
         self.call_any(immediate, regs)
     }
 
+    /// Kept apart, so that the way of the version query is short and needs no stack.
+    #[inline(never)]
     fn call_any(&self, immediate: u16, regs: &mut GeneralRegisters) -> Call {
         let id = regs[0] as u32;
         let width = Width::of(id);

@@ -75,6 +75,7 @@ pub fn emulate(access: SysRegAccess, value: u64, ids: &IdRegs) -> Outcome {
     read(access.reg)
 }
 
+#[inline(never)]
 fn read(reg: SysReg) -> Outcome {
     match reg {
         // What it controls is the maker's, and none of it is offered.
@@ -87,6 +88,7 @@ fn read(reg: SysReg) -> Outcome {
     }
 }
 
+#[inline(never)]
 fn write(reg: SysReg, value: u64) -> Outcome {
     match reg {
         reg::ACTLR_EL1 => Outcome::Done,
