@@ -105,7 +105,7 @@ impl Vgic {
             bank.set_priority(n, byte);
             bits |= 1 << (n % 32);
         }
-        self.changed(which, &routes, Change { recall: bits, look: 0 })
+        self.changed(which, &routes, Change { recall: bits, look: bits })
     }
 
     /// Reads which interrupts of the bank are edge-triggered.

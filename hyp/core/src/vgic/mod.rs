@@ -103,7 +103,7 @@ pub struct VgicCpu {
     resident: u64,
     /// Active interrupts that found no list register.
     spilled: u64,
-    /// Interrupts of `resident` that are pending only because their line was high.
+    /// Interrupts of `resident` that, where pending, are so only by their line or their physical twin.
     by_line: u64,
     /// Interrupts whose physical twin is active without a list register's HW bit to end it.
     owed: u32,

@@ -94,7 +94,7 @@ impl Vgic {
         {
             let link = if hw { lr::linked(intid) } else { 0 };
             lrs.write(index, cpu.identity(intid) | lr::PENDING | link);
-            me.occupy(cpu, intid, index);
+            me.occupy(cpu, intid, index, hw);
             return VcpuSet::EMPTY;
         }
         self.raise_slowly(me, lrs, intid, hw)
@@ -151,9 +151,9 @@ impl VgicCpu {
         (empty >> index & 1 != 0).then_some(index)
     }
 
-    /// Notes that list register `index` now has `intid`, pending.
-    #[inline]
-    fn occupy(&mut self, cpu: &Shared, intid: u32, index: usize) {
+    /// Notes that list register `index` now has `intid`, pending, by its physical twin if `hw`.
+    #[inline(always)]
+    fn occupy(&mut self, cpu: &Shared, intid: u32, index: usize, hw: bool) {
         let bit = 1u64 << (intid % 64);
         let mut pending = cpu.pending.load(Relaxed);
         if self.resident & bit == 0 {
@@ -168,7 +168,7 @@ impl VgicCpu {
             self.used |= 1 << index;
             self.resident |= bit;
         }
-        self.by_line &= !bit;
+        self.by_line = if hw { self.by_line | bit } else { self.by_line & !bit };
         cpu.pending.store(pending | bit, Relaxed);
         if cpu.bank.active.get() & bit as u32 != 0 {
             cpu.bank.active.clear(bit as u32);

@@ -55,8 +55,11 @@ impl Vgic {
         me.spilled = folded.active & !chosen;
         let unlinked = (folded.linked & me.spilled) as u32;
         me.owed |= unlinked & !self.shared(me.id).bank.hw.get();
-        self.place(me, lrs, &folded, chosen, deliverable);
-        self.control_overflow(me, lrs, deliverable & !chosen & !folded.active, capacity);
+        let waiting = deliverable & !chosen & !folded.active;
+        // With others waiting, an active interrupt must not turn pending again unseen: it may be less urgent than they.
+        let again = if waiting == 0 { deliverable } else { 0 };
+        self.place(me, lrs, &folded, chosen, again);
+        self.control_overflow(me, lrs, waiting, capacity);
         routes.hold(me.id, spis(me.resident | me.spilled));
         self.hand_over(me, routes, held)
     }
@@ -115,7 +118,8 @@ impl Vgic {
         let word_bit = 1 << (intid % 32);
         if value & HW != 0 {
             bank.hw.set(word_bit);
-        } else if (me.by_line | drop_pending) & bit == 0 {
+        }
+        if (me.by_line | drop_pending) & bit == 0 {
             bank.latch.set(word_bit);
         }
     }
@@ -177,14 +181,14 @@ impl Vgic {
         members(set).min_by_key(|&intid| self.bank(me.id, intid).priority(intid % 32))
     }
 
-    /// Writes the list registers, those that change.
+    /// Writes the list registers, those that change. Active interrupts of `again` may be pending as well.
     fn place(
         &self,
         me: &mut VgicCpu,
         lrs: &mut impl ListRegisters,
         folded: &Folded,
         chosen: u64,
-        deliverable: u64,
+        again: u64,
     ) {
         let (former, stayed) = (me.used, me.resident & chosen);
         me.used = 0;
@@ -203,7 +207,7 @@ impl Vgic {
             let value = if folded.active & bit == 0 {
                 self.fresh_image(me, intid)
             } else {
-                self.active_image(me, intid, folded.linked & bit != 0, deliverable & bit != 0)
+                self.active_image(me, intid, folded.linked & bit != 0, again & bit != 0)
             };
             me.seat(intid, index);
             pending |= if value & PENDING != 0 { bit } else { 0 };
@@ -224,18 +228,15 @@ impl Vgic {
         let bank = self.bank(me.id, intid);
         let bit = 1u32 << (intid % 32);
         let value = self.identity(me, intid) | PENDING;
-        if bank.hw.take(bit) != 0 {
-            bank.latch.take(bit);
-            return value | lr::linked(intid);
-        }
-        value | self.take_pending(me, intid)
+        let line = self.take_pending(me, intid);
+        value | if bank.hw.take(bit) != 0 { lr::linked(intid) } else { line }
     }
 
-    /// A list register for an active interrupt.
+    /// A list register for an active interrupt, which may become pending in it `again`.
     ///
     /// Pending and active cannot be together with the HW bit, and a physical twin that is active in its own right
     /// must not be ended by this end: then the pending state stays outside, and the end is a maintenance interrupt.
-    fn active_image(&self, me: &mut VgicCpu, intid: u32, linked: bool, deliverable: bool) -> u64 {
+    fn active_image(&self, me: &mut VgicCpu, intid: u32, linked: bool, again: bool) -> u64 {
         let bank = self.bank(me.id, intid);
         let bit = 1u32 << (intid % 32);
         let value = self.identity(me, intid) | ACTIVE;
@@ -247,7 +248,7 @@ impl Vgic {
             me.owed |= bit;
         }
         let twin = intid < 32 && (me.owed | bank.hw.get()) & bit != 0;
-        if deliverable && !twin && !linked {
+        if again && !twin && !linked {
             return value | PENDING | self.take_pending(me, intid);
         }
         value | if asserted || twin { EOI } else { 0 }

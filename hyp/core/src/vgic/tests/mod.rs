@@ -3,3 +3,5 @@
 mod cpu;
 mod delivery;
 mod guest;
+mod model;
+mod random;
