@@ -5,7 +5,7 @@
 //! because the standard gives it no meaning. Two things the transport cannot do alone and therefore only reports: to
 //! reset, and to stop a queue, both of which must wait until no DMA of the device is under way.
 
-use super::queue::{Area, Queue};
+use super::queue::{Area, Queue, QueueError};
 use super::{MAGIC, feature, interrupt, reg, status};
 use crate::guest_mem::GuestRam;
 
@@ -42,6 +42,7 @@ pub struct Transport<const N: usize> {
     status: u32,
     interrupt: u32,
     generation: u32,
+    fault: Option<QueueError>,
     queues: [Queue; N],
 }
 
@@ -59,6 +60,7 @@ impl<const N: usize> Transport<N> {
             status: 0,
             interrupt: 0,
             generation: 0,
+            fault: None,
             queues: core::array::from_fn(|_| Queue::new(queue_max)),
         }
     }
@@ -100,14 +102,21 @@ impl<const N: usize> Transport<N> {
         self.live()
     }
 
-    /// The device cannot go on (VIRTIO 1.3 2.1.2); whether to raise the interrupt.
-    pub fn break_down(&mut self) -> bool {
+    /// The device cannot go on, because of `fault` (VIRTIO 1.3 2.1.2); whether to raise the interrupt.
+    #[cold]
+    pub fn break_down(&mut self, fault: QueueError) -> bool {
         let tell = self.live();
+        self.fault = Some(fault);
         self.status |= status::NEEDS_RESET;
         if tell {
             self.interrupt |= interrupt::CONFIG;
         }
         tell
+    }
+
+    /// Why the device broke down, once each time: for a person to read.
+    pub fn take_fault(&mut self) -> Option<QueueError> {
+        self.fault.take()
     }
 
     /// The value of a control register, below [`reg::CONFIG`]. What is not there reads as 0.
@@ -194,12 +203,10 @@ impl<const N: usize> Transport<N> {
             return Written::Nothing;
         };
         match (value & 1 != 0, queue.ready()) {
-            (true, false) if agreed => {
-                if queue.start(ram, event_idx, indirect).is_err() && self.break_down() {
-                    return Written::Interrupt;
-                }
-                Written::Nothing
-            }
+            (true, false) if agreed => match queue.start(ram, event_idx, indirect) {
+                Err(fault) if self.break_down(fault) => Written::Interrupt,
+                _ => Written::Nothing,
+            },
             (false, true) => Written::StopQueue(self.queue_sel as u16),
             _ => Written::Nothing,
         }
@@ -384,10 +391,11 @@ mod tests {
         let _ = t.write(reg::STATUS, 15, &ram);
         assert_eq!(t.write(reg::QUEUE_NOTIFY, 0, &ram), Written::Notify(0));
         assert_eq!(t.write(reg::QUEUE_NOTIFY, 0x1_0000, &ram), Written::Nothing);
-        assert!(t.break_down());
+        assert!(t.break_down(QueueError::Loop));
+        assert_eq!((t.take_fault(), t.take_fault()), (Some(QueueError::Loop), None));
         assert_eq!(t.read(reg::INTERRUPT_STATUS), interrupt::CONFIG);
         assert_eq!(t.write(reg::QUEUE_NOTIFY, 0, &ram), Written::Nothing);
-        assert!(!t.break_down());
+        assert!(!t.break_down(QueueError::Loop));
     }
 
     #[test]

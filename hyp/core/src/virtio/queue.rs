@@ -38,6 +38,8 @@ pub enum QueueError {
     Order,
     /// A request lacks its header or its status byte.
     Frame,
+    /// The queue is filled as fast as it is emptied, with requests that need no disk.
+    Endless,
 }
 
 impl fmt::Display for QueueError {
@@ -53,6 +55,7 @@ impl fmt::Display for QueueError {
             Self::Loop => "a chain of descriptors is longer than the virtqueue",
             Self::Order => "a buffer to read follows a buffer to write",
             Self::Frame => "a request lacks its header or its status byte",
+            Self::Endless => "the virtqueue is filled as fast as it is emptied",
         })
     }
 }

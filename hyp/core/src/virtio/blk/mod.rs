@@ -183,7 +183,7 @@ impl VirtioBlk {
         }
         match self.transport.write(offset, value as u32, ram) {
             Written::Nothing => Effect::default(),
-            Written::Notify(0) => self.resume(hw, ram, submit),
+            Written::Notify(0) => self.serve(hw, ram, submit),
             Written::Notify(_) => Effect::default(),
             Written::Interrupt => Effect { interrupt: true, retry: false },
             Written::Reset => Effect { interrupt: false, retry: !self.reset() },
@@ -206,9 +206,35 @@ impl VirtioBlk {
         self.in_flight
     }
 
-    /// Takes what is in the queue: after a notification, and when the board's disk has room again. At most a queue's
-    /// worth, then [`Effect::retry`] asks to come back after what is pending elsewhere.
+    /// Why the device broke down, once each time: for a person to read.
+    pub fn take_fault(&mut self) -> Option<QueueError> {
+        self.transport.take_fault()
+    }
+
+    /// Goes on where the board's disk had no room, when it has some. Never asks for a retry: there is no store.
     pub fn resume(
+        &mut self,
+        hw: &impl Hw,
+        ram: &GuestRam,
+        submit: &mut impl FnMut(&DiskRequest) -> Result<Accepted, SubmitError>,
+    ) -> Effect {
+        /// Queues' worth of requests that are answered at once, all of them new since the first.
+        const ROUNDS: u32 = 16;
+        let mut interrupt = false;
+        for _ in 0..ROUNDS {
+            let effect = self.serve(hw, ram, submit);
+            interrupt |= effect.interrupt;
+            if !effect.retry {
+                return Effect { interrupt, retry: false };
+            }
+        }
+        Effect { interrupt: self.transport.break_down(QueueError::Endless), retry: false }
+    }
+
+    /// Takes what is in the queue. At most a queue's worth; then [`Effect::retry`] asks to come back after what is
+    /// pending elsewhere.
+    #[inline]
+    fn serve(
         &mut self,
         hw: &impl Hw,
         ram: &GuestRam,
@@ -224,7 +250,9 @@ impl VirtioBlk {
                     effect.retry = false;
                     break;
                 }
-                Err(_) => return Effect { interrupt: self.transport.break_down(), retry: false },
+                Err(fault) => {
+                    return Effect { interrupt: self.transport.break_down(fault), retry: false };
+                }
             }
         }
         effect.interrupt = answered && self.tell_guest(hw, ram);
@@ -262,7 +290,7 @@ impl VirtioBlk {
         };
         match self.answer(hw, ram, request, at, data, status) {
             Ok(()) => self.tell_guest(hw, ram),
-            Err(_) => self.transport.break_down(),
+            Err(fault) => self.transport.break_down(fault),
         }
     }
 
@@ -276,46 +304,56 @@ impl VirtioBlk {
         if !self.transport.live() || self.draining != Draining::No {
             return Ok(Step::Empty);
         }
-        let durable = self.transport.accepted() & blk_feature::FLUSH == 0;
         let Some(queue) = self.transport.queue(0).filter(|q| q.ready()) else {
             return Ok(Step::Empty);
         };
         let Some(head) = queue.pop(hw, ram)? else { return Ok(Step::Empty) };
-        let flight = self.flights.get_mut(usize::from(head)).filter(|f| !f.busy);
-        let flight = flight.ok_or(QueueError::Head)?;
+        if self.flights.get(usize::from(head)).is_none_or(|flight| flight.busy) {
+            return Err(QueueError::Head);
+        }
         self.chain.load(hw, ram, queue, head)?;
-        let status = self.chain.status;
-        let (done, written) = match self.chain.parse(hw, ram, &self.window, &mut self.request) {
-            Err(status) => (status, 0),
-            Ok(Ask::Identify) => match self.chain.identify(hw, ram, &self.id) {
-                Ok(len) => (Status::Ok, len),
+        let (status, written) = match self.chain.parse(hw, ram, &self.window, &mut self.request) {
+            Ok(Ask::Disk) => match self.begin(head, submit) {
+                Ok(step) => return Ok(step),
                 Err(status) => (status, 0),
             },
-            Ok(Ask::Disk) => {
-                self.request.tag.request = head;
-                // Without FLUSH the driver cannot ask for durable data and may rely on it (VIRTIO 1.3 5.2.5).
-                self.request.durable = durable;
-                match submit(&self.request) {
-                    Ok(Accepted::Queued) => {
-                        *flight = Flight {
-                            busy: true,
-                            status,
-                            data: self.chain.data_written(self.request.op),
-                        };
-                        self.in_flight += 1;
-                        return Ok(Step::Begun);
-                    }
-                    Ok(Accepted::Done) => (Status::Ok, 0),
-                    Err(SubmitError::Full) => {
-                        queue.put_back();
-                        return Ok(Step::Stalled);
-                    }
-                    Err(SubmitError::Refused | SubmitError::Lost) => (Status::IoError, 0),
-                }
-            }
+            Ok(Ask::Identify) => match self.chain.identify(hw, ram, &self.id) {
+                Ok(written) => (Status::Ok, written),
+                Err(status) => (status, 0),
+            },
+            Err(status) => (status, 0),
         };
-        self.answer(hw, ram, head, status, written, done)?;
+        self.answer(hw, ram, head, self.chain.status, written, status)?;
         Ok(Step::Answered)
+    }
+
+    /// Hands the request to the board's disk; a status where it is to be answered at once.
+    #[inline]
+    fn begin(
+        &mut self,
+        head: u16,
+        submit: &mut impl FnMut(&DiskRequest) -> Result<Accepted, SubmitError>,
+    ) -> Result<Step, Status> {
+        self.request.tag.request = head;
+        // Without FLUSH the driver cannot ask for durable data and may rely on it (VIRTIO 1.3 5.2.5).
+        self.request.durable = self.transport.accepted() & blk_feature::FLUSH == 0;
+        match submit(&self.request) {
+            Ok(Accepted::Queued) => {}
+            Ok(Accepted::Done) => return Err(Status::Ok),
+            Err(SubmitError::Full) => {
+                if let Some(queue) = self.transport.queue(0) {
+                    queue.put_back();
+                }
+                return Ok(Step::Stalled);
+            }
+            Err(SubmitError::Refused | SubmitError::Lost) => return Err(Status::IoError),
+        }
+        if let Some(flight) = self.flights.get_mut(usize::from(head)) {
+            let data = self.chain.data_written(self.request.op);
+            *flight = Flight { busy: true, status: self.chain.status, data };
+        }
+        self.in_flight += 1;
+        Ok(Step::Begun)
     }
 
     /// Writes the status byte and gives the chain back. The length counts from the first byte to write on (VIRTIO 1.3
@@ -345,7 +383,7 @@ impl VirtioBlk {
                 true
             }
             Ok(false) => false,
-            Err(_) => self.transport.break_down(),
+            Err(fault) => self.transport.break_down(fault),
         }
     }
 
@@ -380,9 +418,11 @@ fn configuration(window: &Window) -> [u8; config::SIZE] {
     put(config::CAPACITY, &window.sectors.to_le_bytes());
     put(config::SEG_MAX, &SEG_MAX.to_le_bytes());
     put(config::BLK_SIZE, &512u32.to_le_bytes());
-    // Topology: blocks of 2^3 sectors are written at once, and 1 sector or more at a time is fine.
-    put(config::PHYSICAL_BLOCK_EXP, &[3]);
-    put(config::MIN_IO_SIZE, &1u16.to_le_bytes());
+    // Disks write blocks of 8 sectors. A partition that does not begin at one cannot profit from knowing.
+    if window.first.is_multiple_of(8) {
+        put(config::PHYSICAL_BLOCK_EXP, &[3]);
+        put(config::MIN_IO_SIZE, &8u16.to_le_bytes());
+    }
     put(config::NUM_QUEUES, &1u16.to_le_bytes());
     if !window.read_only {
         put(config::MAX_DISCARD_SECTORS, &MAX_DISCARD.to_le_bytes());
