@@ -4,7 +4,10 @@
 //! clean clone and one command are enough. Everything made lands under `target/`.
 
 mod apt;
+mod bundle;
+mod ci;
 mod disk;
+mod doctor;
 mod elf;
 mod guests;
 mod images;
@@ -12,7 +15,10 @@ mod modules;
 mod proc;
 mod progress;
 mod ramdisk;
+mod rules;
+mod run;
 mod setup;
+mod test;
 mod toolchain;
 mod workspace;
 
@@ -32,7 +38,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Build(images::BuildArgs),
+    Bundle(bundle::BundleArgs),
+    Ci(ci::CiArgs),
+    Doctor(doctor::DoctorArgs),
+    Run(run::RunArgs),
     Setup(setup::SetupArgs),
+    Test(test::TestArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,7 +60,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find()?;
     match command {
         Command::Build(args) => images::run(&workspace, &args)?,
+        Command::Bundle(args) => bundle::run(&args)?,
+        Command::Ci(args) => return ci::run(&workspace, &args),
+        Command::Doctor(args) => return Ok(doctor::run(&workspace, &args)),
+        Command::Run(args) => return run::run(&workspace, &args),
         Command::Setup(args) => setup::run(&workspace, &args)?,
+        Command::Test(args) => return test::run(&workspace, &args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -50,7 +50,10 @@ pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<ExitCode> {
     eprintln!("{}", proc::show(&qemu));
     eprintln!("Ctrl-] switches to the next guest, Ctrl-A X ends QEMU");
     let status = qemu.status().context("could not start QEMU")?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// The default is the tree's, wherever the user is; another is the user's.
@@ -64,14 +67,11 @@ fn config(workspace: &Workspace, given: &Path) -> Result<PathBuf> {
 /// The board's own arguments, with the names of what was made.
 pub fn qemu_arguments(workspace: &Workspace, bundle: &Path) -> Result<Vec<String>> {
     let file = workspace.path("platforms/qemu-virt/qemu.args");
-    let text =
-        std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
     let image = Image::Tessera.path(workspace);
     let disk = disk::path(workspace);
-    Ok(parse_arguments(
-        &text,
-        &[("{image}", &image), ("{bundle}", bundle), ("{disk}", &disk)],
-    ))
+    Ok(parse_arguments(&text, &[("{image}", &image), ("{bundle}", bundle), ("{disk}", &disk)]))
 }
 
 /// One option and its value a line; `#` starts a comment.

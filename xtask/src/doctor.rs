@@ -1,0 +1,100 @@
+//! `cargo xtask doctor`: what is here, what is missing and what to do about it. Changes nothing.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::disk;
+use crate::guests::Guests;
+use crate::images::Image;
+use crate::proc;
+use crate::setup::TOOLS;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// Say what is here, what is missing and what to do about it
+#[derive(Args)]
+pub struct DoctorArgs {}
+
+/// One line of the table.
+struct Row {
+    name: String,
+    /// What was found, or what to do.
+    found: Result<String, String>,
+}
+
+/// Runs `cargo xtask doctor`; fails when something is missing that nobody but the user can bring.
+pub fn run(workspace: &Workspace, _: &DoctorArgs) -> ExitCode {
+    let tools = tools();
+    let made = made(workspace);
+    print(&tools);
+    println!();
+    print(&made);
+    match tools.iter().all(|row| row.found.is_ok()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn tools() -> Vec<Row> {
+    let mut rows = vec![Row {
+        name: "compiler".into(),
+        found: Toolchain::require().map(Toolchain::describe).map_err(|error| error.to_string()),
+    }];
+    for tool in TOOLS {
+        let path = proc::which(tool.program);
+        let version = path.as_deref().map(version);
+        let packages = tool.packages.join(" ");
+        let found = match (tool.is_here(), version) {
+            (true, version) => Ok(version.unwrap_or_default()),
+            (false, Some(version)) => Err(format!(
+                "{version} is too old for {}: `cargo xtask setup` installs Debian's {packages}",
+                tool.purpose
+            )),
+            (false, None) => Err(format!(
+                "for {}: `cargo xtask setup` installs Debian's {packages}",
+                tool.purpose
+            )),
+        };
+        rows.push(Row { name: tool.program.into(), found });
+    }
+    rows
+}
+
+/// The first line that a program says about its version.
+fn version(path: &Path) -> String {
+    let ask = |option: &str| {
+        let output = Command::new(path).arg(option).output().ok().filter(|o| o.status.success())?;
+        let text = [output.stdout, output.stderr].concat();
+        Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_string())
+    };
+    ask("--version").or_else(|| ask("-V")).unwrap_or_else(|| path.display().to_string())
+}
+
+fn made(workspace: &Workspace) -> Vec<Row> {
+    let by_run = || "not yet: `cargo xtask run` makes it".to_string();
+    let file = |name: &str, path: &Path| Row {
+        name: name.into(),
+        found: path.is_file().then(|| workspace.show(path)).ok_or_else(by_run),
+    };
+    let versions = Guests::new(workspace).versions();
+    vec![
+        file("Tessera", &Image::Tessera.path(workspace)),
+        Row {
+            name: "guests".into(),
+            found: versions.map(|text| text.trim().replace('\n', ", ")).ok_or_else(by_run),
+        },
+        file("disk", &disk::path(workspace)),
+    ]
+}
+
+fn print(rows: &[Row]) {
+    for row in rows {
+        let (mark, text) = match &row.found {
+            Ok(text) => ("ok", text),
+            Err(text) => ("missing", text),
+        };
+        println!("{mark:<8} {:<20} {text}", row.name);
+    }
+}

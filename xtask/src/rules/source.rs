@@ -1,0 +1,149 @@
+//! Rules for Rust sources: short files, `unsafe` only where hardware is, and each with its reason.
+
+use super::{File, Problem};
+
+/// Lines of a file before its tests.
+const LONGEST: usize = 400;
+/// A reason stands at most so many lines above the word that it explains.
+const NEAR: usize = 3;
+/// The only places that touch hardware.
+const HARDWARE: &[&str] = &["hyp/el2/", "guests/"];
+
+/// Checks one source file.
+pub fn check(file: &File) -> Vec<Problem> {
+    let text = file.text.as_deref().unwrap_or_default();
+    let mut found = Vec::new();
+    let length = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count();
+    if length > LONGEST {
+        let what = format!("{length} lines before the tests, {LONGEST} are the most: split it");
+        found.push(file.problem(LONGEST + 1, what));
+    }
+    let code = code_only(text);
+    let lines: Vec<&str> = text.lines().collect();
+    for (index, line) in code.lines().enumerate().filter(|(_, line)| has_unsafe(line)) {
+        if !HARDWARE.iter().any(|place| file.name.starts_with(place)) {
+            found.push(file.problem(index + 1, "unsafe outside of hyp/el2 and guests"));
+        } else if !has_reason(&lines, index) && !line.trim_start().starts_with("#!") {
+            let what = format!("unsafe without a SAFETY comment at most {NEAR} lines above");
+            found.push(file.problem(index + 1, what));
+        }
+    }
+    found
+}
+
+fn has_unsafe(line: &str) -> bool {
+    line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe")
+}
+
+/// A `SAFETY` near the line, or in the comment that ends near it: `# Safety` of a function's description.
+fn has_reason(lines: &[&str], index: usize) -> bool {
+    let says = |line: &&str| line.contains("SAFETY") || line.contains("# Safety");
+    let near = &lines[index.saturating_sub(NEAR)..=index];
+    let is_comment = |line: &&&str| {
+        let line = line.trim_start();
+        line.starts_with("//") || line.starts_with("#[")
+    };
+    near.iter().any(says) || lines[..index].iter().rev().take_while(is_comment).any(says)
+}
+
+/// `text` with comments, strings and character literals blanked; lines stay.
+fn code_only(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut code = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = at + skipped(&bytes[at..]);
+        if end == at {
+            code.push(bytes[at]);
+            at += 1;
+            continue;
+        }
+        let blanked = bytes[at..end.min(bytes.len())].iter();
+        code.extend(blanked.map(|byte| if *byte == b'\n' { b'\n' } else { b' ' }));
+        at = end;
+    }
+    String::from_utf8_lossy(&code).into_owned()
+}
+
+/// How many bytes at the start of `rest` are no code; 0 when it is code.
+fn skipped(rest: &[u8]) -> usize {
+    let until = |needle: &[u8], from: usize| {
+        let tail = rest.get(from..).unwrap_or_default();
+        let found = tail.windows(needle.len()).position(|window| window == needle);
+        found.map_or(rest.len(), |position| from + position + needle.len())
+    };
+    match rest {
+        [b'/', b'/', ..] => until(b"\n", 0) - usize::from(rest.contains(&b'\n')),
+        [b'/', b'*', ..] => until(b"*/", 2),
+        [b'r', b'"', ..] => until(b"\"", 2),
+        [b'r', b'#', b'"', ..] => until(b"\"#", 3),
+        [b'"', ..] => quoted(rest),
+        // A character, not a lifetime.
+        [b'\'', b'\\', ..] => until(b"'", 3),
+        [b'\'', _, b'\'', ..] => 3,
+        _ => 0,
+    }
+}
+
+/// The length of a string literal with its escapes.
+fn quoted(rest: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(byte) = rest.get(at) {
+        at += match byte {
+            b'\\' => 2,
+            b'"' => return at + 1,
+            _ => 1,
+        };
+    }
+    rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(name: &str, text: &str) -> Vec<usize> {
+        let file = File { name: name.into(), text: Some(text.into()) };
+        check(&file).iter().map(|problem| problem.line).collect()
+    }
+
+    #[test]
+    fn a_long_file_is_found_and_its_tests_are_not_counted() {
+        let long = "x\n".repeat(LONGEST);
+        assert_eq!(problems("a.rs", &format!("{long}#[cfg(test)]\n{long}")), []);
+        assert_eq!(problems("a.rs", &format!("{long}x\n")), [LONGEST + 1]);
+    }
+
+    #[test]
+    fn unsafe_is_only_for_hardware_and_needs_its_reason() {
+        assert_eq!(problems("hyp/core/src/a.rs", "// SAFETY: no\nunsafe {}\n"), [2]);
+        assert_eq!(problems("hyp/el2/src/a.rs", "// SAFETY: yes\n\nlet a =\n    unsafe {};\n"), []);
+        assert_eq!(problems("hyp/el2/src/a.rs", "// SAFETY: far\n\n\n\nunsafe {}\n"), [5]);
+        let described = "/// # Safety\n/// a\n/// b\n/// c\n/// d\n#[inline]\nunsafe fn f() {}\n";
+        assert_eq!(problems("guests/rt/src/a.rs", described), []);
+    }
+
+    #[test]
+    fn words_in_comments_and_strings_are_no_code() {
+        let text = "// unsafe\n/* unsafe\nunsafe */ let a = \"unsafe \\\" unsafe\"; let b = r#\"unsafe\"#;\n\
+            let c = '\"'; let d = \"unsafe\"; fn f<'a>() {} let e = '\\''; forbid(unsafe_code)\n";
+        assert_eq!(problems("a.rs", text), []);
+        assert_eq!(problems("a.rs", "let c = '\"'; unsafe {}"), [1]);
+    }
+
+    #[test]
+    fn no_source_text_stops_the_check() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        let alphabet = ["\"", "'", "\\", "/", "*", "r#\"", "\n", "unsafe", " ", "é", "#"];
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                text.push_str(alphabet[(seed % alphabet.len() as u64) as usize]);
+            }
+            assert_eq!(code_only(&text).lines().count(), text.lines().count(), "{text:?}");
+        }
+    }
+}
