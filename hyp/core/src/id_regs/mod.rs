@@ -2,7 +2,7 @@
 //!
 //! Every register of the ID space (op0 3, op1 0, CRn 0, CRm 1 to 7) is trapped (HCR_EL2.TID3) and answered from a table
 //! of 64 values that is filled once. The filter is an allow-list of fields with the highest value that a guest may see
-//! ([`table`]): a field, a value or a register that Tessera does not know reads as zero, so that a core newer than this
+//! (`table.rs`): a field, a value or a register that Tessera does not know reads as zero, so that a core newer than this
 //! file offers a guest nothing that nobody thought about. The idea not taken is a list of what to hide: it is shorter,
 //! and wrong the day after.
 

@@ -1,4 +1,4 @@
-//! System registers: what of the core is trapped ([`policy`]), and what a trapped access gets ([`emulate`]).
+//! System registers: what of the core is trapped ([`policy()`]), and what a trapped access gets ([`emulate()`]).
 //!
 //! As little as possible is trapped: a guest's debug registers, PMU, virtual timer, caches and translation tables are
 //! the core's own. What remains is either Tessera's to answer (ID registers, SGIs, the physical timer) or does not
