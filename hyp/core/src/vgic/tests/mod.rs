@@ -5,3 +5,4 @@ mod delivery;
 mod guest;
 mod model;
 mod random;
+mod races;

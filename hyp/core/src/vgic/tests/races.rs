@@ -1,0 +1,227 @@
+//! Nothing is lost while news is under way: kicks that arrive late, and vCPUs on threads of their own.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::vec;
+use std::vec::Vec;
+
+use super::cpu::{FakeCpu, SPURIOUS};
+use super::guest::{GICR_STRIDE, Guest, SGI};
+use super::random::Random;
+use crate::addr::{IntId, VcpuId, VcpuSet};
+use crate::vgic::{Vgic, VgicCpu};
+
+/// The vCPUs of a guest that take SGIs and pulses of SPIs: when each interrupt was last raised and last taken.
+struct Times {
+    clock: AtomicU64,
+    raised: Vec<AtomicU64>,
+    taken: Vec<AtomicU64>,
+}
+
+impl Times {
+    fn new(vcpus: usize) -> Self {
+        let times = || (0..64 * vcpus).map(|_| AtomicU64::new(0)).collect();
+        Self { clock: AtomicU64::new(1), raised: times(), taken: times() }
+    }
+
+    /// SPIs are one, whoever takes them.
+    fn index(vcpu: usize, id: u32) -> usize {
+        if id < 32 { vcpu * 64 + id as usize } else { id as usize }
+    }
+
+    fn raise(&self, vcpu: usize, id: u32) {
+        let now = self.clock.fetch_add(1, SeqCst);
+        self.raised[Self::index(vcpu, id)].fetch_max(now, SeqCst);
+    }
+
+    fn take(&self, vcpu: usize, id: u32) {
+        let now = self.clock.fetch_add(1, SeqCst);
+        self.taken[Self::index(vcpu, id)].fetch_max(now, SeqCst);
+    }
+
+    fn check(&self) {
+        for (i, (raised, taken)) in self.raised.iter().zip(&self.taken).enumerate() {
+            let (raised, taken) = (raised.load(SeqCst), taken.load(SeqCst));
+            assert!(raised <= taken, "INTID {} of vCPU {} lost", i % 64, i / 64);
+        }
+    }
+}
+
+/// Takes and ends one interrupt, if there is one.
+fn handle(cpu: &mut FakeCpu, vcpu: usize, times: &Times) -> bool {
+    let id = cpu.acknowledge();
+    if id == SPURIOUS {
+        return false;
+    }
+    times.take(vcpu, id);
+    cpu.end(id);
+    true
+}
+
+/// What a vCPU may do to others: raise interrupts, move SPIs, disable and enable.
+fn disturb(
+    vgic: &Vgic,
+    me: &mut VgicCpu,
+    cpu: &mut FakeCpu,
+    random: &mut Random,
+    times: &Times,
+    vcpus: usize,
+) -> VcpuSet {
+    let own = me.id().0 as usize;
+    let spi = 32 + random.below(32) as u32;
+    match random.below(8) {
+        0..=2 => {
+            let (id, list) = (random.below(16) as u32, random.below(1 << vcpus));
+            for target in (0..vcpus).filter(|n| list >> n & 1 != 0) {
+                times.raise(target, id);
+            }
+            vgic.sgi1r(me, cpu, u64::from(id) << 24 | list)
+        }
+        3 | 4 => {
+            times.raise(0, spi);
+            vgic.pulse_spi(IntId(spi))
+        }
+        5 => {
+            let target = random.below(vcpus as u64);
+            vgic.gicd_write(0x6000 + 8 * u64::from(spi), 8, target).unwrap()
+        }
+        6 => {
+            // Off and on again.
+            let bits = random.next() & random.next();
+            let off = vgic.gicd_write(0x184, 4, bits).unwrap();
+            off.union(vgic.gicd_write(0x104, 4, bits).unwrap())
+        }
+        _ => {
+            let base = random.below(vcpus as u64) * GICR_STRIDE + SGI;
+            let bits = random.next() & 0xffff;
+            let off = vgic.gicr_write(base + 0x180, 4, bits).unwrap();
+            let on = vgic.gicr_write(base + 0x100, 4, bits).unwrap();
+            let (_, read) = vgic.gicr_read(me, cpu, own as u64 * GICR_STRIDE + SGI + 0x200, 4).unwrap();
+            off.union(on).union(read)
+        }
+    }
+}
+
+/// Everything an edge, so that each raise counts.
+fn all_edges(guest: &mut Guest) {
+    let _ = guest.gicd(0xc08, 0xaaaa_aaaa);
+    let _ = guest.gicd(0xc0c, 0xaaaa_aaaa);
+    guest.settle();
+}
+
+#[test]
+fn nothing_is_lost_when_kicks_come_late() {
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let vcpus = 2 + random.below(3) as usize;
+        let times = Times::new(vcpus);
+        let mut g = Guest::new(vcpus);
+        all_edges(&mut g);
+        for _ in 0..20 {
+            for _ in 0..30 {
+                let v = random.below(vcpus as u64) as usize;
+                match random.below(4) {
+                    0 => {
+                        let (me, cpu) = &mut g.cpus[v];
+                        let kick = disturb(&g.vgic, me, cpu, &mut random, &times, vcpus);
+                        g.kicked = g.kicked.union(kick);
+                        // It was at EL2 for that, so it looks before it goes on.
+                        g.enter(v);
+                    }
+                    1 => g.enter(v),
+                    _ => {
+                        handle(&mut g.cpus[v].1, v, &times);
+                    }
+                }
+                g.cpus[v].1.check();
+            }
+            g.settle();
+            for v in 0..vcpus {
+                while handle(&mut g.cpus[v].1, v, &times) {
+                    g.settle();
+                }
+            }
+            times.check();
+        }
+    }
+}
+
+/// A vCPU's life on its thread for one round: disturbs and handles, then handles until nobody has anything.
+fn live(
+    vgic: &Vgic,
+    (me, cpu): &mut (VgicCpu, FakeCpu),
+    kicks: &[AtomicU8],
+    times: &Times,
+    random: &mut Random,
+    busy: &AtomicU64,
+) {
+    let own = me.id().0 as usize;
+    let mut left = 60;
+    let mut idle = false;
+    loop {
+        let mut kick = VcpuSet::EMPTY;
+        if left > 0 {
+            left -= 1;
+            kick = disturb(vgic, me, cpu, random, times, kicks.len());
+        }
+        // A kick is an exit. It is taken back before looking, as an interrupt is acknowledged before it is served.
+        let kicked = kicks[own].swap(0, SeqCst) != 0;
+        if kicked || !kick.is_empty() || cpu.maintenance() || left > 0 {
+            while vgic.needs_delivery(me) || cpu.maintenance() {
+                let more = if vgic.needs_delivery(me) {
+                    vgic.deliver(me, cpu)
+                } else {
+                    vgic.maintenance(me, cpu)
+                };
+                kick = kick.union(more);
+            }
+        }
+        cpu.check();
+        for vcpu in kick.without(VcpuId(own as u8)).iter() {
+            // Whoever is kicked counts as busy from here on, so that nobody leaves too early.
+            if kicks[vcpu.0 as usize].swap(1, SeqCst) == 0 {
+                busy.fetch_add(1, SeqCst);
+            }
+        }
+        if kicked {
+            busy.fetch_sub(1, SeqCst);
+        }
+        let took = handle(cpu, own, times);
+        if left == 0 && !took && !cpu.maintenance() && !vgic.needs_delivery(me) {
+            if !idle {
+                busy.fetch_sub(1, SeqCst);
+                idle = true;
+            }
+            if busy.load(SeqCst) == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        } else if idle {
+            busy.fetch_add(1, SeqCst);
+            idle = false;
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_between_threads() {
+    const VCPUS: usize = 3;
+    for round in 0..60 {
+        let times = Times::new(VCPUS);
+        let mut g = Guest::new(VCPUS);
+        all_edges(&mut g);
+        let kicks: Vec<AtomicU8> = (0..VCPUS).map(|_| AtomicU8::new(0)).collect();
+        let busy = AtomicU64::new(VCPUS as u64);
+        let (vgic, cpus) = (&g.vgic, &mut g.cpus);
+        std::thread::scope(|scope| {
+            for (v, cpu) in cpus.iter_mut().enumerate() {
+                let (kicks, times, busy) = (&kicks, &times, &busy);
+                scope.spawn(move || {
+                    let mut random = Random::new(round * 100 + v as u64);
+                    live(vgic, cpu, kicks, times, &mut random, busy);
+                });
+            }
+        });
+        times.check();
+        assert_eq!(vec![false; VCPUS], g.cpus.iter().map(|c| c.1.signalled()).collect::<Vec<_>>());
+    }
+}
