@@ -12,8 +12,9 @@ use crate::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::Hw;
 use crate::hw::fake::FakeHw;
+use crate::virtio::blk::config::{at as config, blk_feature};
 use crate::virtio::blk::request::kind;
-use crate::virtio::blk::{Effect, VirtioBlk, blk_feature, config};
+use crate::virtio::blk::{Effect, VirtioBlk};
 use crate::virtio::queue::{Area, Buffer, Queue};
 use crate::virtio::{MAGIC, desc, feature, reg};
 

@@ -11,7 +11,7 @@ use super::virtio_blk::{InitError, Registers, VirtioDisk};
 use super::*;
 use crate::addr::VmId;
 use crate::hw::fake::FakeHw;
-use crate::virtio::blk::blk_feature;
+use crate::virtio::blk::config::blk_feature;
 use crate::virtio::blk::request::kind;
 use crate::virtio::{feature, reg};
 

@@ -5,7 +5,8 @@ use core::fmt;
 use super::Registers;
 use crate::addr::{PAGE_SIZE, Pa};
 use crate::hw::Hw;
-use crate::virtio::blk::{DEVICE_ID, blk_feature, config};
+use crate::virtio::blk::DEVICE_ID;
+use crate::virtio::blk::config::{at as config, blk_feature};
 use crate::virtio::{MAGIC, desc, feature, reg, status};
 
 /// Descriptors of the queue, if the disk has as many, and so requests under way.

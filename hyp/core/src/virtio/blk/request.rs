@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::SEG_MAX;
+use super::config::{MAX_DISCARD, MAX_WRITE_ZEROES, SEG_MAX};
 use crate::addr::Ipa;
 use crate::disk::{DiskOp, DiskRequest, SECTOR_SIZE, Window};
 use crate::guest_mem::GuestRam;
@@ -234,7 +234,7 @@ impl Chain {
         if flags & !RANGE_UNMAP != 0 || (discard && flags != 0) {
             return Err(Status::Unsupported);
         }
-        let max = if discard { super::MAX_DISCARD } else { super::MAX_WRITE_ZEROES };
+        let max = if discard { MAX_DISCARD } else { MAX_WRITE_ZEROES };
         if sectors == 0 || sectors > max {
             return Err(Status::IoError);
         }

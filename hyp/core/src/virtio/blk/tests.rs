@@ -3,10 +3,11 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::config::{at as config, blk_feature};
 use super::request::kind;
 use super::*;
 use crate::disk::model::*;
-use crate::virtio::{desc, interrupt, status};
+use crate::virtio::{desc, feature, interrupt, status};
 
 fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|i| seed.wrapping_add((i * 13) as u8).wrapping_mul(3)).collect()
