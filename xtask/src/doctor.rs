@@ -44,7 +44,7 @@ fn tools() -> Vec<Row> {
     }];
     for tool in TOOLS {
         let path = proc::which(tool.program);
-        let version = path.as_deref().map(version);
+        let version = path.as_deref().map(|path| version(path, tool.version));
         let packages = tool.packages.join(" ");
         let found = match (tool.is_here(), version) {
             (true, version) => Ok(version.unwrap_or_default()),
@@ -63,13 +63,11 @@ fn tools() -> Vec<Row> {
 }
 
 /// The first line that a program says about its version.
-fn version(path: &Path) -> String {
-    let ask = |option: &str| {
-        let output = Command::new(path).arg(option).output().ok().filter(|o| o.status.success())?;
-        let text = [output.stdout, output.stderr].concat();
-        Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_string())
-    };
-    ask("--version").or_else(|| ask("-V")).unwrap_or_else(|| path.display().to_string())
+fn version(path: &Path, option: &str) -> String {
+    let output = Command::new(path).arg(option).output();
+    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next().map_or_else(|| path.display().to_string(), |line| line.trim().to_string())
 }
 
 fn made(workspace: &Workspace) -> Vec<Row> {

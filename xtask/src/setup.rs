@@ -36,6 +36,8 @@ pub struct Tool {
     pub packages: &'static [&'static str],
     /// What for.
     pub purpose: &'static str,
+    /// The option that makes it say its version.
+    pub version: &'static str,
     /// From the release's backports: the release's own is too old.
     backports: bool,
     works: fn(&Path) -> bool,
@@ -48,6 +50,7 @@ pub const TOOLS: &[Tool] = &[
         // QEMU's default network card wants a boot ROM, which is packaged apart.
         packages: &["qemu-system-arm", "ipxe-qemu"],
         purpose: "the emulated board, version 9 or newer",
+        version: "--version",
         backports: true,
         works: |path| qemu_major(path).is_some_and(|major| major >= QEMU_MAJOR),
     },
@@ -55,6 +58,7 @@ pub const TOOLS: &[Tool] = &[
         program: "dtc",
         packages: &["device-tree-compiler"],
         purpose: "configuration files",
+        version: "--version",
         backports: false,
         works: |_| true,
     },
@@ -62,6 +66,7 @@ pub const TOOLS: &[Tool] = &[
         program: "mke2fs",
         packages: &["e2fsprogs"],
         purpose: "the guests' file systems",
+        version: "-V",
         backports: false,
         works: |_| true,
     },
@@ -69,6 +74,7 @@ pub const TOOLS: &[Tool] = &[
         program: "dumpimage",
         packages: &["u-boot-tools"],
         purpose: "to list what is in a bundle",
+        version: "-V",
         backports: false,
         works: |_| true,
     },
