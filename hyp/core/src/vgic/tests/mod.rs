@@ -4,5 +4,6 @@ mod cpu;
 mod delivery;
 mod guest;
 mod model;
-mod random;
 mod races;
+mod random;
+mod registers;

@@ -79,7 +79,8 @@ impl Model {
             let here = id < 32 || line.route == vcpu as u64;
             let on = groups >> group & 1 != 0 && veng >> group & 1 != 0;
             let takeable = line.pending() && line.enabled && !line.active && on && here;
-            if !takeable || u16::from(line.priority) > urgency || u16::from(line.priority) >= below {
+            if !takeable || u16::from(line.priority) > urgency || u16::from(line.priority) >= below
+            {
                 continue;
             }
             if u16::from(line.priority) < urgency {

@@ -95,7 +95,8 @@ fn disturb(
             let bits = random.next() & 0xffff;
             let off = vgic.gicr_write(base + 0x180, 4, bits).unwrap();
             let on = vgic.gicr_write(base + 0x100, 4, bits).unwrap();
-            let (_, read) = vgic.gicr_read(me, cpu, own as u64 * GICR_STRIDE + SGI + 0x200, 4).unwrap();
+            let (_, read) =
+                vgic.gicr_read(me, cpu, own as u64 * GICR_STRIDE + SGI + 0x200, 4).unwrap();
             off.union(on).union(read)
         }
     }
