@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use sha2::{Digest, Sha256};
-use tessera_core::bundle::{CONFIG, PATH};
+use tessera_core::bundle::{CONFIG, PATH, PIECES, piece_hashes};
 use tessera_core::config::Config;
 use tessera_core::fdt::Writer;
 use tessera_core::image::Kernel;
@@ -85,6 +85,7 @@ fn write_image(node: &mut Writer, image: &Image<'_>) {
     node.text("os", "linux");
     node.text("compression", if packed { "gzip" } else { "none" });
     node.property("data", image.data);
+    node.property(PIECES, &piece_hashes(image.data));
     hash(node, &image.hash);
 }
 
