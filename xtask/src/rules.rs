@@ -44,11 +44,12 @@ impl File {
 /// Checks every file that git knows or would add.
 pub fn check(root: &Path) -> Result<Vec<Problem>> {
     let files = files(root)?;
+    let tests = source::TestModules::of(&files);
     let mut found = Vec::new();
     for file in &files {
         found.extend(text::check(file));
         if file.name.ends_with(".rs") {
-            found.extend(source::check(file));
+            found.extend(source::check(file, &tests));
         } else if file.name.ends_with(".md") {
             found.extend(links::check(file, &files));
         } else if file.name.ends_with("Cargo.toml") {
