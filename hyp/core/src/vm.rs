@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 
 use spin::Mutex;
 
-use crate::addr::{CpuId, VcpuId, VcpuSet, VmId};
+use crate::addr::{CpuId, IntId, VcpuId, VcpuSet, VmId};
+use crate::disk::DiskError;
 use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
 use crate::id_regs::IdRegs;
@@ -40,8 +41,8 @@ pub struct Vm {
     pub clock: Mutex<Clock>,
     /// Its random numbers, where there is a seed.
     pub random: Mutex<Option<Stream>>,
-    /// Its disk, where it has one.
-    pub disk: Option<Mutex<VirtioBlk>>,
+    /// Its disks, by the number of their virtio slot.
+    pub disks: Vec<Mutex<VirtioBlk>>,
     /// Its UART, where it has a console.
     pub uart: Option<Mutex<Vuart>>,
     /// Its interrupt controller.
@@ -74,7 +75,7 @@ impl Vm {
     /// that two changes arrive in their order.
     pub(crate) fn uart_line(&self, hw: &impl Hw, line: Option<bool>) {
         if let Some(high) = line {
-            let intid = crate::addr::IntId(tessera_abi::layout::UART_INTID);
+            let intid = IntId(tessera_abi::layout::UART_INTID);
             self.kick(hw, self.vgic.set_spi_level(intid, high));
         }
     }
@@ -98,21 +99,37 @@ impl Vm {
         self.uart_line(hw, effect.line);
     }
 
-    /// A disk request of this guest came to its end, or its turn at the disk came (`None`).
-    pub fn disk_event(&self, hw: &impl Hw, done: Option<(u16, Result<(), crate::disk::DiskError>)>) {
-        let Some(disk) = &self.disk else { return };
+    /// A request of disk `slot` came to its end, or its turn at the board's disk came (`None`).
+    pub fn disk_event(&self, hw: &impl Hw, slot: u8, done: Option<(u16, Result<(), DiskError>)>) {
+        let Some(disk) = self.disks.get(usize::from(slot)) else { return };
         let mut disk = disk.lock();
         let interrupt = match done {
             Some((request, result)) => disk.finish(request, result, hw, &self.ram),
             None => disk.resume(hw, &self.ram, &mut |request| hw.disk_submit(request)).interrupt,
         };
         if interrupt {
-            self.disk_interrupt(hw);
+            self.disk_interrupt(hw, slot);
         }
     }
 
-    pub(crate) fn disk_interrupt(&self, hw: &impl Hw) {
-        let intid = crate::addr::IntId(tessera_abi::layout::VIRTIO_INTID);
+    pub(crate) fn disk_interrupt(&self, hw: &impl Hw, slot: u8) {
+        let intid = IntId(tessera_abi::layout::VIRTIO_INTID + u32::from(slot));
         self.kick(hw, self.vgic.pulse_spi(intid));
+    }
+
+    /// Makes interrupt controller and UART new, for a guest that starts anew; its disks were reset when it stopped.
+    pub fn reset_devices(&self, hw: &impl Hw) {
+        if let Some(uart) = &self.uart {
+            let effect = uart.lock().reset();
+            self.uart_line(hw, effect.line);
+        }
+        self.vgic.reset();
+    }
+
+    /// Resets all disks, as the end of a guest demands; whether nothing of theirs is under way any more. If not, ask
+    /// again after the next [`Vm::disk_event`].
+    pub fn reset_disks(&self) -> bool {
+        // Each is told, also behind one that is not done.
+        self.disks.iter().fold(true, |done, disk| disk.lock().reset() & done)
     }
 }

@@ -13,11 +13,12 @@ use crate::inject::{Access, Fault};
 use crate::vcpu::Vcpu;
 use crate::vgic::{BadAccess, ListRegisters};
 use crate::vm::Vm;
+use crate::vuart::Effect;
 
 const GICD_END: u64 = layout::GICD_BASE + layout::GICD_SIZE;
 const GICR_END: u64 = layout::GICR_BASE + layout::MAX_VCPUS as u64 * layout::GICR_STRIDE;
 const UART_END: u64 = layout::UART_BASE + layout::UART_SIZE;
-const DISK_END: u64 = layout::VIRTIO_BASE + layout::VIRTIO_STRIDE;
+const DISKS_END: u64 = layout::VIRTIO_BASE + layout::VIRTIO_SLOTS * layout::VIRTIO_STRIDE;
 
 /// Does what the guest's load or store asks.
 #[inline(always)]
@@ -33,7 +34,7 @@ pub fn access(
         layout::GICD_BASE..GICD_END => gicd(vm, vcpu, access, ipa - layout::GICD_BASE, hw, lrs),
         layout::GICR_BASE..GICR_END => gicr(vm, vcpu, access, ipa - layout::GICR_BASE, hw, lrs),
         layout::UART_BASE..UART_END => uart(vm, vcpu, access, ipa - layout::UART_BASE, hw),
-        layout::VIRTIO_BASE..DISK_END => {
+        layout::VIRTIO_BASE..DISKS_END => {
             return disk(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw);
         }
         _ => Err(BadAccess),
@@ -133,22 +134,28 @@ fn uart(
             hw.console_output(vm.id, byte);
         }
         vm.uart_line(hw, effect.line);
+        drop(uart);
+        if effect.room {
+            vm.feed_uart(hw);
+        }
         return Ok(());
     }
     let (value, effect) = uart.read(offset, access.size);
     loaded(vcpu, access, u64::from(value));
-    if effect.line.is_some() || offset == 0 {
+    if effect != Effect::NONE {
         vm.uart_line(hw, effect.line);
         drop(uart);
-        // A character was taken: there may be room for what waits.
-        vm.feed_uart(hw);
+        if effect.room {
+            vm.feed_uart(hw);
+        }
     }
     Ok(())
 }
 
 #[inline(always)]
 fn disk(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, offset: u64, hw: &impl Hw) -> Next {
-    let Some(disk) = &vm.disk else { return refuse(access) };
+    let (slot, offset) = (offset / layout::VIRTIO_STRIDE, offset % layout::VIRTIO_STRIDE);
+    let Some(disk) = vm.disks.get(slot as usize) else { return refuse(access) };
     let mut disk = disk.lock();
     if !access.write {
         let value = disk.mmio_read(offset, access.size);
@@ -160,7 +167,7 @@ fn disk(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, offset: u64, hw: &impl Hw)
     let mut submit = |request: &_| hw.disk_submit(request);
     let effect = disk.mmio_write(offset, access.size, value, hw, &vm.ram, &mut submit);
     if effect.interrupt {
-        vm.disk_interrupt(hw);
+        vm.disk_interrupt(hw, slot as u8);
     }
     if effect.retry { Next::Resume } else { Next::Advance }
 }

@@ -174,10 +174,11 @@ impl Vgic {
     }
 
     fn changed_spis(&self, routes: &Routes, change: Change) -> VcpuSet {
-        let asked = self.spis.make_active.get();
         let mut kick = self.tell(routes, change.recall, change.look & self.spis.asserted());
-        for vcpu in self.vcpus() {
-            if routes.free_for(vcpu) & asked & !routes.held_by_any() != 0 {
+        // Requests to make active: nobody has the SPI yet, and whom it is routed to is to take it so.
+        let asked = self.spis.make_active.get() & !routes.held_by_any();
+        if asked != 0 {
+            for vcpu in self.vcpus().filter(|&vcpu| routes.routed(vcpu) & asked != 0) {
                 kick = kick.union(self.announce(vcpu, RECALL));
             }
         }

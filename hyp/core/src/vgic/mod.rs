@@ -70,6 +70,8 @@ pub struct Vgic {
     control: AtomicU32,
     /// vCPUs that were recalled and have not folded yet.
     recalls: AtomicU8,
+    /// vCPUs that are off: nothing of theirs is in a list register, so a recall of theirs is done at once.
+    off: AtomicU8,
     cpus: [Shared; MAX_VCPUS],
     /// The SPIs. Changed only with `routes` locked.
     spis: Bank,
@@ -161,6 +163,7 @@ impl Vgic {
             vcpus: vcpus.min(MAX_VCPUS),
             control: AtomicU32::new(0),
             recalls: AtomicU8::new(0),
+            off: AtomicU8::new(u8::MAX),
             cpus: Default::default(),
             spis: Bank::default(),
             routes: Mutex::new(Routes::new()),
@@ -176,6 +179,7 @@ impl Vgic {
         *routes = Routes::new();
         self.control.store(0, Relaxed);
         self.recalls.store(0, Relaxed);
+        self.off.store(u8::MAX, Relaxed);
         self.spis.reset(false);
         for cpu in &self.cpus {
             cpu.news.store(0, Relaxed);
@@ -251,7 +255,7 @@ impl Vgic {
     fn announce(&self, vcpu: VcpuId, news: u32) -> VcpuSet {
         let set = VcpuSet::only(vcpu);
         if news & RECALL != 0 {
-            self.recalls.fetch_or(set.0, Release);
+            self.recalls.fetch_or(set.0 & !self.off.load(Relaxed), Release);
         }
         self.shared(vcpu).news.fetch_or(news, Release);
         set

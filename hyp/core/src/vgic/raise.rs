@@ -155,13 +155,10 @@ impl VgicCpu {
     #[inline(always)]
     fn occupy(&mut self, cpu: &Shared, intid: u32, index: usize, hw: bool) {
         let bit = 1u64 << (intid % 64);
-        let mut pending = cpu.pending.load(Relaxed);
         if self.resident & bit == 0 {
             let slot = &mut self.slot[index % lr::MAX_LIST_REGISTERS];
             if self.used >> index & 1 != 0 {
-                let former = !(1u64 << (*slot % 64));
-                self.resident &= former;
-                pending &= former;
+                self.resident &= !(1u64 << (*slot % 64));
             }
             *slot = intid as u8;
             self.place[intid as usize % 64] = index as u8;
@@ -169,10 +166,7 @@ impl VgicCpu {
             self.resident |= bit;
         }
         self.by_line = if hw { self.by_line | bit } else { self.by_line & !bit };
-        cpu.pending.store(pending | bit, Relaxed);
-        if cpu.bank.active.get() & bit as u32 != 0 {
-            cpu.bank.active.clear(bit as u32);
-        }
+        cpu.pending.store(cpu.pending.load(Relaxed) | bit, Relaxed);
     }
 }
 

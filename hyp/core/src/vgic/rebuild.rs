@@ -46,6 +46,7 @@ impl Vgic {
         most: usize,
     ) -> VcpuSet {
         // Before the requests are read: one that comes in between shows again.
+        self.off.fetch_and(!VcpuSet::only(me.id).0, Relaxed);
         self.recalls.fetch_and(!VcpuSet::only(me.id).0, Acquire);
         let held = routes.held(me.id);
         let folded = self.fold(me, lrs, routes);
@@ -53,8 +54,7 @@ impl Vgic {
         let capacity = most.min(lrs.count()).min(MAX_LIST_REGISTERS);
         let chosen = self.choose(me, lrs, folded.active, deliverable, capacity);
         me.spilled = folded.active & !chosen;
-        let unlinked = (folded.linked & me.spilled) as u32;
-        me.owed |= unlinked & !self.shared(me.id).bank.hw.get();
+        me.owed |= (folded.linked & me.spilled) as u32;
         let waiting = deliverable & !chosen & !folded.active;
         // With others waiting, an active interrupt must not turn pending again unseen: it may be less urgent than they.
         let again = if waiting == 0 { deliverable } else { 0 };
@@ -86,7 +86,6 @@ impl Vgic {
         let ended = (folded.linked as u32 | me.owed) & !folded.active as u32;
         me.deactivate |= ended;
         me.owed &= !ended;
-        folded.linked &= folded.active;
         bank.active.put(folded.active as u32);
         let others = self.spis.active.get() & !held;
         self.spis.active.put(others | spis(folded.active));
@@ -244,11 +243,11 @@ impl Vgic {
         if linked && !asserted {
             return value | lr::linked(intid);
         }
-        if linked && bank.hw.get() & bit == 0 {
+        if linked {
             me.owed |= bit;
         }
         let twin = intid < 32 && (me.owed | bank.hw.get()) & bit != 0;
-        if again && !twin && !linked {
+        if again && !twin {
             return value | PENDING | self.take_pending(me, intid);
         }
         value | if asserted || twin { EOI } else { 0 }

@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::cpu::SPURIOUS;
-use super::guest::{Guest, SGI};
+use super::guest::{GICR_STRIDE, Guest, SGI};
 use crate::addr::{IntId, VcpuSet};
 use crate::vgic::lr::{ACTIVE, EOI, HW, PENDING};
 use crate::vgic::vmcr;
@@ -261,4 +261,106 @@ fn a_parked_vcpu_takes_its_interrupts_up_again() {
     g.enter(0);
     g.end(0, 1);
     assert_eq!(g.ack(0), 33);
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_a_more_urgent_one_that_waits_outside() {
+    let mut g = Guest::new(1);
+    for (n, priority) in [0x10, 0x20, 0x30, 0x40, 0x80, 0x90].into_iter().enumerate() {
+        let _ = g.gicr_sized(SGI + 0x400 + n as u64, 1, priority);
+    }
+    for n in 0..5 {
+        let _ = g.sgi(0, n << 24 | 1);
+    }
+    assert_eq!(g.ack(0), 0);
+    g.end(0, 0);
+    // A list register is free now, but 4 waits for it.
+    let _ = g.sgi(0, 5 << 24 | 1);
+    for n in 1..6 {
+        assert_eq!(g.ack(0), n);
+        g.end(0, n);
+    }
+}
+
+#[test]
+fn an_active_interrupt_that_is_pending_again_does_not_keep_more_urgent_ones_out() {
+    let mut g = Guest::with_list_registers(1, 2);
+    for (n, priority) in [0x10, 0x20, 0x90].into_iter().enumerate() {
+        let _ = g.gicr_sized(SGI + 0x400 + n as u64, 1, priority);
+    }
+    let _ = g.sgi(0, 2 << 24 | 1);
+    assert_eq!(g.ack(0), 2);
+    for n in [2, 0, 1] {
+        let _ = g.sgi(0, n << 24 | 1);
+    }
+    g.end(0, 2);
+    for n in [0, 1, 2] {
+        assert_eq!(g.ack(0), n);
+        g.end(0, n);
+    }
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
+fn an_spi_rerouted_while_active_goes_to_the_new_target_once_it_has_ended() {
+    for pulse_before_the_end in [true, false] {
+        let mut g = Guest::new(2);
+        let _ = g.pulse(50);
+        assert_eq!(g.ack(0), 50);
+        let _ = g.gicd_sized(0x6000 + 8 * 50, 8, 1);
+        g.settle();
+        if pulse_before_the_end {
+            let _ = g.pulse(50);
+            assert_eq!(g.ack(1), SPURIOUS, "active is active, wherever");
+        }
+        g.end(0, 50);
+        if !pulse_before_the_end {
+            let _ = g.pulse(50);
+        }
+        assert_eq!((g.ack(0), g.ack(1)), (SPURIOUS, 50));
+    }
+}
+
+#[test]
+fn an_spi_made_active_by_register_is_not_delivered_until_made_inactive() {
+    let mut g = Guest::new(2);
+    let _ = g.gicd(0x304, 1 << 8);
+    g.settle();
+    let _ = g.pulse(40);
+    assert_eq!(g.ack(0), SPURIOUS);
+    assert_eq!((g.gicd_read(1, 0x304), g.gicd_read(1, 0x204)), (1 << 8, 1 << 8));
+    let _ = g.gicd(0x384, 1 << 8);
+    assert_eq!(g.ack(0), 40);
+    // Made active while it is active on a vCPU that it is not routed to any more: nothing new.
+    let _ = g.gicd_sized(0x6000 + 8 * 40, 8, 1);
+    g.settle();
+    let _ = g.gicd(0x304, 1 << 8);
+    g.end(0, 40);
+    let _ = g.pulse(40);
+    assert_eq!(g.ack(1), 40);
+}
+
+#[test]
+fn of_requests_to_make_active_and_inactive_the_last_one_counts() {
+    let mut g = Guest::new(2);
+    let active = GICR_STRIDE + SGI + 0x300;
+    let inactive = GICR_STRIDE + SGI + 0x380;
+    for (last, want) in [(active, 1 << 5), (inactive, 0)] {
+        let _ = g.gicr(if last == active { inactive } else { active }, 1 << 5);
+        let _ = g.gicr(last, 1 << 5);
+        assert_eq!(g.gicr_read(0, active), want);
+        g.settle();
+        assert_eq!(g.gicr_read(0, active), want);
+    }
+}
+
+#[test]
+fn an_sgi_cleared_before_its_target_looked_is_gone() {
+    let mut g = Guest::new(2);
+    let _ = g.sgi(0, 5 << 24 | 2);
+    let pending = GICR_STRIDE + SGI + 0x200;
+    assert_eq!(g.gicr_read(0, pending), 1 << 5);
+    let _ = g.gicr(GICR_STRIDE + SGI + 0x280, 1 << 5);
+    assert_eq!(g.gicr_read(0, pending), 0);
+    assert_eq!(g.ack(1), SPURIOUS);
 }

@@ -354,7 +354,7 @@ impl Pair {
         let register = WORDS[self.random.below(7) as usize];
         let mut bits = self.some_bits();
         if register == 0x80 {
-            bits = self.model.read_word(v, first, 0x80) as u32 ^ bits;
+            bits ^= self.model.read_word(v, first, 0x80) as u32;
         }
         if register >= 0x300 && !self.split {
             // Software of EOImode 0 that clears or sets active states under its own handlers gets what it deserves.

@@ -163,9 +163,9 @@ fn routes_are_read_and_written_whole_or_by_half() {
     let mut g = Guest::after_reset(2, 4);
     let at = 0x6000 + 8 * 40;
     let _ = g.gicd_sized(at, 8, 0xffff_ffff_ffff_ffff);
-    assert_eq!(gicd(&mut g, at, 8), Ok(0xff_00ff_ffff), "no 1-of-N mode");
+    assert_eq!(gicd(&mut g, at, 8), Ok(0x00ff_00ff_ffff), "no 1-of-N mode");
     let _ = g.gicd(at, 1);
-    assert_eq!(gicd(&mut g, at, 8), Ok(0xff_0000_0001));
+    assert_eq!(gicd(&mut g, at, 8), Ok(0x00ff_0000_0001));
     let _ = g.gicd(at + 4, 0);
     assert_eq!((gicd(&mut g, at, 4), gicd(&mut g, at + 4, 4)), (Ok(1), Ok(0)));
     // Private interrupts and those beyond 63 have none.
@@ -277,7 +277,7 @@ fn no_sequence_of_accesses_panics_or_breaks_a_list_register() {
                 1 => g.vgic.gicr_read(me, lrs, offset, size).map(|(_, kick)| kick),
                 2 | 3 => g.vgic.gicd_write(offset, size, value),
                 4 | 5 => g.vgic.gicr_write(offset, size, value),
-                _ => Ok(g.vgic.sgi1r(me, lrs, value & 0x10f00_00ff)),
+                _ => Ok(g.vgic.sgi1r(me, lrs, value & 0x0001_0f00_00ff)),
             };
             g.kicked = g.kicked.union(kick.unwrap_or(VcpuSet::EMPTY));
             if random.below(3) == 0 {
@@ -293,4 +293,15 @@ fn no_sequence_of_accesses_panics_or_breaks_a_list_register() {
         }
         g.settle();
     }
+}
+
+#[test]
+fn a_vcpu_that_is_off_does_not_hold_up_register_writes() {
+    let mut g = Guest::after_reset(2, 4);
+    let (me, lrs) = &mut g.cpus[0];
+    let _ = g.vgic.deliver(me, lrs);
+    let _ = g.gicd(0, 3);
+    let (me, lrs) = &mut g.cpus[0];
+    let _ = g.vgic.deliver(me, lrs);
+    assert_eq!(gicd(&mut g, 0, 4).unwrap() & 1 << 31, 0, "vCPU 1 was never on");
 }

@@ -1,0 +1,104 @@
+//! EL2's own address space: the boot code's tables, and what is added to them.
+
+use alloc::vec::Vec;
+
+use spin::Mutex;
+use tessera_core::addr::{PAGE_SIZE, Pa};
+use tessera_core::board::{Board, Gic, Range};
+use tessera_core::frames::Frames;
+use tessera_core::paging::MapError;
+use tessera_core::paging::el2::{El2Map, Section};
+
+use super::stop;
+use crate::hw::{El2, FRAMES};
+use crate::memory::{self, DIRECT_VA, symbol};
+use crate::sysreg::mrs;
+
+/// Tables that the boot code made (`head.S`).
+const BOOT_TABLES: u32 = 7;
+
+static MAP: Mutex<Option<El2Map>> = Mutex::new(None);
+
+/// ID_AA64MMFR0_EL1.PARange.
+pub fn pa_range() -> u8 {
+    (mrs!("id_aa64mmfr0_el1") & 0xf) as u8
+}
+
+/// Takes the boot code's tables over.
+pub fn adopt() {
+    let root = memory::image_pa(symbol!(__boot_tables_start));
+    *MAP.lock() = Some(El2Map::adopt(root, BOOT_TABLES, pa_range()));
+}
+
+fn map(va: u64, pa: Pa, len: u64, section: Section) {
+    let mut map = MAP.lock();
+    let Some(map) = map.as_mut() else { return };
+    if let Err(error) = map.map(&El2, va, pa, len, section) {
+        stop(format_args!("EL2's own map: {error} ({len:#x} bytes at {pa})"));
+    }
+}
+
+/// Maps a device's registers in the direct map, whole pages. Devices may share pages: what is mapped stays.
+pub fn device(registers: Range) {
+    let start = registers.start.align_down(PAGE_SIZE);
+    let end = Pa(registers.end().0.next_multiple_of(PAGE_SIZE));
+    let mut map = MAP.lock();
+    let Some(map) = map.as_mut() else { return };
+    let mut add = |at: Pa, len| map.map(&El2, memory::direct(at), at, len, Section::Device);
+    match add(start, end.0 - start.0) {
+        Ok(()) => return,
+        Err(MapError::AlreadyMapped(_)) => {}
+        Err(error) => stop(format_args!("EL2's map of a device at {start}: {error}")),
+    }
+    let mut at = start;
+    while at < end {
+        match add(at, PAGE_SIZE) {
+            Ok(()) | Err(MapError::AlreadyMapped(_)) => at = at.offset(PAGE_SIZE),
+            Err(error) => stop(format_args!("EL2's map of a device at {at}: {error}")),
+        }
+    }
+}
+
+/// Maps a stack of `len` bytes at `va`.
+pub fn stack(va: u64, pa: Pa, len: u64) {
+    map(va, pa, len, Section::Data);
+}
+
+/// Maps the board's RAM and devices, and makes free frames of the RAM that nobody keeps.
+pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
+    let (image, image_len) = memory::image_range();
+    for ram in &board.memory {
+        // Not the image: its text must not be writable through a second mapping.
+        direct(ram.start, ram.end().min(image.max(ram.start)));
+        direct(ram.start.max(image.offset(image_len)), ram.end());
+    }
+    let Some(Gic::V3 { gicd, gicr }) = board.gic else { return };
+    device(gicd);
+    // Only the redistributors of our cores: the region may be made for hundreds.
+    device(Range { len: gicr.len.min(board.cpus.len() as u64 * 0x2_0000), ..gicr });
+    for transport in &board.virtio {
+        device(transport.registers);
+    }
+    let ranges = |r: &Range| r.start..r.end();
+    let ram: Vec<_> = board.memory.iter().map(ranges).collect();
+    let mut keep: Vec<_> = board.reserved.iter().map(ranges).collect();
+    keep.push(image..image.offset(image_len));
+    keep.push(Pa(dtb)..Pa(dtb + dtb_len));
+    keep.extend(board.initrd.as_ref().map(ranges));
+    let mut frames = Frames::new();
+    if let Err(error) = frames.add(&ram, &keep) {
+        stop(format_args!("the board's memory: {error}; check the memory nodes of its DTB"));
+    }
+    *FRAMES.lock() = Some(frames);
+}
+
+fn direct(start: Pa, end: Pa) {
+    if end <= start {
+        return;
+    }
+    let mut map = MAP.lock();
+    let Some(map) = map.as_mut() else { return };
+    if let Err(error) = map.map_direct(&El2, DIRECT_VA, start..end) {
+        stop(format_args!("EL2's map of RAM at {start}: {error}"));
+    }
+}

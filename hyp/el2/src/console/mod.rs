@@ -1,0 +1,196 @@
+//! The console's hardware side: one UART, and the multiplexer behind a lock.
+//!
+//! The lock is shared by all guests, but no hot exit takes it: only bytes that are printed or typed do.
+
+pub mod pl011;
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use pl011::Pl011;
+use spin::Mutex;
+use tessera_core::addr::{IntId, Pa, VmId};
+use tessera_core::console::{Console, Sizes};
+
+use crate::hw::El2;
+use crate::{cpu, gic, guests, memory};
+
+/// Console and UART.
+struct State {
+    console: Option<Console>,
+    uart: Option<Pl011>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { console: None, uart: None });
+
+/// Where the UART's registers are, for the panic path; 0 before there is one.
+static UART_VA: AtomicU64 = AtomicU64::new(0);
+
+/// The UART's interrupt, 0 where there is none.
+static INTERRUPT: AtomicU32 = AtomicU32::new(0);
+
+/// Lets the UART interrupt this core.
+pub fn enable_interrupt(intid: Option<IntId>) {
+    if let Some(intid) = intid {
+        INTERRUPT.store(intid.0, Ordering::Release);
+        gic::enable_spi(intid, cpu::current_id(), false);
+    }
+}
+
+/// Starts the console on the UART whose registers are at `at`, mapped as device memory. No guest has a part in it yet.
+pub fn init(at: Pa) {
+    let va = memory::direct(at);
+    UART_VA.store(va, Ordering::Release);
+    // SAFETY: `va` is the board's PL011, mapped as device memory, and only this driver uses it but for a panic.
+    let mut uart = unsafe { Pl011::new(va as *mut u8) };
+    uart.init();
+    let mut state = STATE.lock();
+    state.uart = Some(uart);
+    state.console = Some(Console::new(&[], Sizes::default()));
+    if log::set_logger(&LOGGER).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+}
+
+/// Gives each guest its part of the console, in the order of their numbers.
+pub fn add_guests(names: &[&str]) {
+    let mut state = STATE.lock();
+    state.flush();
+    state.console = Some(Console::new(names, Sizes::default()));
+}
+
+/// Runs `f` on the console, then moves output on to the UART.
+pub fn with<T>(f: impl FnOnce(&mut Console) -> T) -> Option<T> {
+    let mut state = STATE.lock();
+    let result = f(state.console.as_mut()?);
+    state.drain();
+    Some(result)
+}
+
+/// Handles interrupt `intid` if it is the UART's; whether it was. Calls `deliver` for each guest that has new input.
+pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> bool {
+    if intid.0 != INTERRUPT.load(Ordering::Acquire) {
+        return false;
+    }
+    let mut targets = 0u32;
+    {
+        let mut state = STATE.lock();
+        let State { console: Some(console), uart: Some(uart) } = &mut *state else { return true };
+        // Bounded: at line speed no more than a FIFO's worth can have come while this runs.
+        for _ in 0..64 {
+            let Some(byte) = uart.getc() else { break };
+            if let Some(vm) = console.physical_input(byte) {
+                targets |= 1 << vm.0;
+            }
+        }
+        uart.acknowledge();
+        state.drain();
+    }
+    apply_flow();
+    for n in 0..32 {
+        if targets >> n & 1 != 0 {
+            deliver(VmId(n));
+        }
+    }
+    true
+}
+
+/// Tells the focused guest's UART to hold back, or to go on, as the console asks.
+fn apply_flow() {
+    // Bounded: each turn changes what the console asked, and it asks about one guest.
+    for _ in 0..4 {
+        let change = STATE.lock().console.as_mut().and_then(Console::flow_change);
+        let Some((vm, hold)) = change else { return };
+        if let Some(guest) = guests::get(vm) {
+            guest.vm.hold_uart(&El2, hold);
+        }
+    }
+}
+
+/// Writes out all that waits, as long as that takes the UART: for the boot's end and before the board goes off.
+pub fn flush() {
+    STATE.lock().flush();
+}
+
+impl State {
+    /// Moves output to the UART while it has room; the transmit interrupt brings the rest.
+    fn drain(&mut self) {
+        let Self { console: Some(console), uart: Some(uart) } = self else { return };
+        let mut byte = [0];
+        while console.has_output() && uart.has_room() {
+            if console.take_output(&mut byte) == 1 {
+                uart.putc(byte[0]);
+            }
+        }
+        uart.transmit_interrupt(console.has_output());
+    }
+
+    fn flush(&mut self) {
+        while let Self { console: Some(console), uart: Some(uart) } = self {
+            if !console.has_output() {
+                return uart.flush();
+            }
+            uart.flush();
+            self.drain();
+        }
+    }
+}
+
+struct Logger;
+
+static LOGGER: Logger = Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        with(|console| match record.level() {
+            log::Level::Error => console.log(format_args!("error: {}", record.args())),
+            log::Level::Warn => console.log(format_args!("warning: {}", record.args())),
+            _ => console.log(*record.args()),
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// Straight to the UART, past every lock: for a board that is about to stop.
+pub struct PanicWriter(Option<Pl011>);
+
+/// A writer before there is a console, on the UART whose registers are at `at`, mapped.
+pub fn polled_writer(at: Pa) -> PanicWriter {
+    UART_VA.store(memory::direct(at), Ordering::Release);
+    panic_writer()
+}
+
+/// A writer for the panic path.
+pub fn panic_writer() -> PanicWriter {
+    let va = UART_VA.load(Ordering::Acquire);
+    // SAFETY: `va` is the board's mapped PL011. Another driver for it may exist, but its core is stopped or is this one,
+    // which does not return.
+    PanicWriter((va != 0).then(|| unsafe { Pl011::new(va as *mut u8) }))
+}
+
+impl PanicWriter {
+    /// Waits until all is on the line.
+    pub fn flush(&mut self) {
+        if let Some(uart) = &mut self.0 {
+            uart.flush();
+        }
+    }
+}
+
+impl Write for PanicWriter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let Some(uart) = &mut self.0 else { return Ok(()) };
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                uart.put_polled(b'\r');
+            }
+            uart.put_polled(byte);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! A core's EL1 and EL0 state: given to a vCPU as the architecture resets it.
+//!
+//! Nothing of what ran before may be left: registers, floating point, debug, performance monitors and timers are all
+//! written. What the architecture leaves UNKNOWN at reset is zero.
+
+use tessera_core::inject::{self, El1State, Fault, Stage1, pstate};
+use tessera_core::stage2;
+use tessera_core::sysreg::{CpuFeatures, Feature, TrapRegs, policy};
+
+use crate::boot::map::pa_range;
+use crate::sysreg::{mrs, msr};
+use crate::{barrier, id, tlb};
+
+core::arch::global_asm!(
+    ".section .text.clear_fp, \"ax\"",
+    ".arch_extension fp",
+    ".arch_extension simd",
+    ".global clear_fp",
+    "clear_fp:",
+    ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+    "movi v\\n\\().2d, #0",
+    ".endr",
+    "msr fpcr, xzr",
+    "msr fpsr, xzr",
+    "ret",
+    ".arch_extension nosimd",
+    ".arch_extension nofp",
+);
+
+/// SCTLR_EL1 with its RES1 bits, MMU and caches off (DDI 0487 D24.2.175).
+const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
+
+/// Where a vCPU starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Program counter.
+    pub entry: u64,
+    /// MPIDR_EL1 as the guest reads it.
+    pub mpidr: u64,
+}
+
+/// Sets this core's traps. Done once: they are the same for every guest.
+pub fn init() {
+    let traps = policy(&CpuFeatures::from_hw(id::read, id::pmcr()));
+    msr!("hcr_el2", traps.hcr);
+    msr!("cptr_el2", traps.cptr);
+    msr!("mdcr_el2", traps.mdcr);
+    msr!("hstr_el2", traps.hstr);
+    msr!("cnthctl_el2", traps.cnthctl);
+    msr!("actlr_el2", 0);
+    msr!("vtcr_el2", stage2::vtcr(pa_range()));
+    newer_traps(&traps);
+    leave();
+}
+
+/// Trap registers that a core may not have, by their encodings, since assemblers know them by name only with the
+/// extension switched on.
+fn newer_traps(traps: &TrapRegs) {
+    let has = |feature| traps.features.has(feature);
+    if let Some(hcrx) = traps.hcrx {
+        msr!("s3_4_c1_c2_2", hcrx);
+    }
+    if let Some(mpam2) = traps.mpam2 {
+        msr!("s3_4_c10_c5_0", mpam2);
+    }
+    // Nothing of EL2 or below is traced, profiled or recorded: TRFCR_EL2, PMSCR_EL2, BRBCR_EL2.
+    if has(Feature::TraceFilter) {
+        msr!("s3_4_c1_c2_1", 0);
+    }
+    if has(Feature::Profiling) {
+        msr!("s3_4_c9_c9_0", 0);
+    }
+    if has(Feature::BranchRecords) {
+        msr!("s2_4_c9_c0_0", 0);
+    }
+    if has(Feature::FineGrained) {
+        // HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR.
+        msr!("s3_4_c1_c1_4", 0);
+        msr!("s3_4_c1_c1_5", 0);
+        msr!("s3_4_c1_c1_6", 0);
+        msr!("s3_4_c3_c1_4", 0);
+        msr!("s3_4_c3_c1_5", 0);
+    }
+    if has(Feature::FineGrained) && has(Feature::ActivityMonitors) {
+        // HAFGRTR.
+        msr!("s3_4_c3_c1_6", 0);
+    }
+    if has(Feature::FineGrained2) {
+        // HFGRTR2, HFGWTR2, HFGITR2, HDFGRTR2, HDFGWTR2.
+        msr!("s3_4_c3_c1_2", 0);
+        msr!("s3_4_c3_c1_3", 0);
+        msr!("s3_4_c3_c1_7", 0);
+        msr!("s3_4_c3_c1_0", 0);
+        msr!("s3_4_c3_c1_1", 0);
+    }
+}
+
+/// Gives the core a guest's address space and its clock.
+pub fn enter(vttbr: u64, cntvoff: u64) {
+    msr!("vttbr_el2", vttbr);
+    msr!("cntvoff_el2", cntvoff);
+    barrier::isb();
+}
+
+/// Takes the guest's address space away, so that nothing walks its tables on this core any more.
+pub fn leave() {
+    msr!("sctlr_el1", SCTLR_EL1_RESET);
+    msr!("vttbr_el2", tlb::vttbr_of_nobody(0));
+    barrier::isb();
+}
+
+/// Steps over the instruction that was emulated, 4 bytes long.
+#[inline(always)]
+pub fn advance() {
+    let (pc, pstate) = inject::advance(mrs!("elr_el2"), mrs!("spsr_el2"), true);
+    msr!("elr_el2", pc);
+    msr!("spsr_el2", pstate);
+}
+
+/// Lets the guest take an exception at EL1.
+pub fn inject(fault: Fault) {
+    let state = El1State {
+        pc: mrs!("elr_el2"),
+        pstate: mrs!("spsr_el2"),
+        vbar_el1: mrs!("vbar_el1"),
+        sctlr_el1: mrs!("sctlr_el1"),
+    };
+    let entry = inject::inject(&state, fault);
+    msr!("elr_el1", entry.elr_el1);
+    msr!("spsr_el1", entry.spsr_el1);
+    msr!("esr_el1", entry.esr_el1);
+    if let Some(far) = entry.far_el1 {
+        msr!("far_el1", far);
+    }
+    msr!("elr_el2", entry.pc);
+    msr!("spsr_el2", entry.pstate);
+}
+
+/// The registers that govern the guest's own translation.
+pub fn stage1() -> Stage1 {
+    Stage1 {
+        tcr: mrs!("tcr_el1"),
+        ttbr0: mrs!("ttbr0_el1"),
+        ttbr1: mrs!("ttbr1_el1"),
+        sctlr: mrs!("sctlr_el1"),
+    }
+}
+
+/// Resets EL1 and EL0 and sets the vCPU's start.
+pub fn reset(start: Start) {
+    msr!("vmpidr_el2", start.mpidr);
+    msr!("vpidr_el2", mrs!("midr_el1"));
+    msr!("sctlr_el1", SCTLR_EL1_RESET);
+    reset_translation();
+    reset_exceptions();
+    reset_timers();
+    reset_debug();
+    reset_pmu();
+    // SAFETY: writes SIMD registers, which no Rust code of EL2 uses (soft-float target), and no memory.
+    unsafe {
+        core::arch::asm!("bl clear_fp", out("x30") _, options(nomem, nostack, preserves_flags));
+    }
+    msr!("elr_el2", start.entry);
+    msr!("spsr_el2", pstate::AT_RESET);
+    // What this core's TLB and caches hold for the VMID is the caller's: it knows whether the tables changed.
+    barrier::isb();
+}
+
+fn reset_translation() {
+    msr!("ttbr0_el1", 0);
+    msr!("ttbr1_el1", 0);
+    msr!("tcr_el1", 0);
+    msr!("mair_el1", 0);
+    msr!("amair_el1", 0);
+    msr!("contextidr_el1", 0);
+    msr!("par_el1", 0);
+}
+
+fn reset_exceptions() {
+    msr!("vbar_el1", 0);
+    msr!("elr_el1", 0);
+    msr!("spsr_el1", 0);
+    msr!("esr_el1", 0);
+    msr!("far_el1", 0);
+    msr!("afsr0_el1", 0);
+    msr!("afsr1_el1", 0);
+    msr!("cpacr_el1", 0);
+    msr!("sp_el0", 0);
+    msr!("sp_el1", 0);
+    msr!("tpidr_el0", 0);
+    msr!("tpidr_el1", 0);
+    msr!("tpidrro_el0", 0);
+    msr!("csselr_el1", 0);
+    msr!("dacr32_el2", 0);
+    msr!("ifsr32_el2", 0);
+}
+
+fn reset_timers() {
+    msr!("cntv_ctl_el0", 0);
+    msr!("cntv_cval_el0", 0);
+    msr!("cntkctl_el1", 0);
+}
+
+macro_rules! each_of_sixteen {
+    ($count:expr, $prefix:literal) => {{
+        each_of_sixteen!(@ $count, $prefix, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    }};
+    (@ $count:expr, $prefix:literal, $($n:literal)*) => {{
+        $(if $n < $count { msr!(concat!($prefix, $n, "_el1"), 0); })*
+    }};
+}
+
+fn reset_debug() {
+    let dfr0 = mrs!("id_aa64dfr0_el1");
+    let (breakpoints, watchpoints) = ((dfr0 >> 12 & 0xf) + 1, (dfr0 >> 20 & 0xf) + 1);
+    msr!("mdscr_el1", 0);
+    msr!("osdlr_el1", 0);
+    msr!("oslar_el1", 0);
+    each_of_sixteen!(breakpoints, "dbgbcr");
+    each_of_sixteen!(breakpoints, "dbgbvr");
+    each_of_sixteen!(watchpoints, "dbgwcr");
+    each_of_sixteen!(watchpoints, "dbgwvr");
+}
+
+/// PMCR_EL0: reset the event counters (P) and the cycle counter (C), long cycle counter off, disabled (D24.5.8).
+const PMCR_RESET: u64 = 1 << 1 | 1 << 2;
+
+fn reset_pmu() {
+    if !id::has_pmu() {
+        return;
+    }
+    let all = 0xffff_ffff;
+    msr!("pmcntenclr_el0", all);
+    msr!("pmintenclr_el1", all);
+    msr!("pmovsclr_el0", all);
+    msr!("pmuserenr_el0", 0);
+    msr!("pmccfiltr_el0", 0);
+    msr!("pmcr_el0", PMCR_RESET);
+    let counters = mrs!("pmcr_el0") >> 11 & 0x1f;
+    for n in 0..counters {
+        msr!("pmselr_el0", n);
+        barrier::isb();
+        msr!("pmxevtyper_el0", 0);
+    }
+    msr!("pmselr_el0", 0);
+}

@@ -1,0 +1,115 @@
+//! This core's list registers: the GIC's virtual interface (IHI 0069 12.4).
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use tessera_core::vgic::{ListRegisters, hcr};
+
+use crate::sysreg::{mrs, msr};
+
+/// List registers of a core; all cores of a board have the same number.
+static COUNT: AtomicU8 = AtomicU8::new(4);
+
+/// Empties the virtual interface and turns it on.
+pub fn init() {
+    COUNT.store((mrs!("ich_vtr_el2") & 0x1f) as u8 + 1, Ordering::Relaxed);
+    reset();
+}
+
+/// As the architecture resets the virtual interface: nothing pending or active, all groups off.
+pub fn reset() {
+    for n in 0..usize::from(COUNT.load(Ordering::Relaxed)) {
+        write(n, 0);
+    }
+    clear_active_priorities();
+    msr!("ich_vmcr_el2", 0);
+    msr!("ich_hcr_el2", hcr::EN);
+}
+
+macro_rules! by_number {
+    ($n:expr, $access:ident) => {
+        match $n {
+            0 => $access!("ich_lr0_el2"),
+            1 => $access!("ich_lr1_el2"),
+            2 => $access!("ich_lr2_el2"),
+            3 => $access!("ich_lr3_el2"),
+            4 => $access!("ich_lr4_el2"),
+            5 => $access!("ich_lr5_el2"),
+            6 => $access!("ich_lr6_el2"),
+            7 => $access!("ich_lr7_el2"),
+            8 => $access!("ich_lr8_el2"),
+            9 => $access!("ich_lr9_el2"),
+            10 => $access!("ich_lr10_el2"),
+            11 => $access!("ich_lr11_el2"),
+            12 => $access!("ich_lr12_el2"),
+            13 => $access!("ich_lr13_el2"),
+            14 => $access!("ich_lr14_el2"),
+            _ => $access!("ich_lr15_el2"),
+        }
+    };
+}
+/// Group 0's and group 1's active priorities: one register each for 5 bits of preemption, more where
+/// ICH_VTR_EL2.PREbits says so (IHI 0069 12.4.1).
+fn clear_active_priorities() {
+    let preemption_bits = (mrs!("ich_vtr_el2") >> 26 & 7) + 1;
+    msr!("ich_ap0r0_el2", 0);
+    msr!("ich_ap1r0_el2", 0);
+    if preemption_bits >= 6 {
+        msr!("ich_ap0r1_el2", 0);
+        msr!("ich_ap1r1_el2", 0);
+    }
+    if preemption_bits >= 7 {
+        msr!("ich_ap0r2_el2", 0);
+        msr!("ich_ap1r2_el2", 0);
+        msr!("ich_ap0r3_el2", 0);
+        msr!("ich_ap1r3_el2", 0);
+    }
+}
+
+fn write(n: usize, value: u64) {
+    macro_rules! set {
+        ($register:literal) => {
+            msr!($register, value)
+        };
+    }
+    by_number!(n, set);
+}
+
+/// The list registers of the core that runs this.
+pub struct Cpu;
+
+impl ListRegisters for Cpu {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        usize::from(COUNT.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    fn read(&self, index: usize) -> u64 {
+        by_number!(index, mrs)
+    }
+
+    #[inline(always)]
+    fn write(&mut self, index: usize, value: u64) {
+        write(index, value);
+    }
+
+    #[inline(always)]
+    fn empty(&self) -> u32 {
+        mrs!("ich_elrsr_el2") as u32
+    }
+
+    #[inline(always)]
+    fn machine_control(&self) -> u64 {
+        mrs!("ich_vmcr_el2")
+    }
+
+    #[inline(always)]
+    fn control(&self) -> u64 {
+        mrs!("ich_hcr_el2")
+    }
+
+    #[inline(always)]
+    fn set_control(&mut self, value: u64) {
+        msr!("ich_hcr_el2", value);
+    }
+}

@@ -1,0 +1,184 @@
+//! From the bundle to guests that are ready to be loaded. A guest that cannot be is left out, with its reason.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use spin::Mutex;
+use tessera_abi::layout;
+use tessera_core::addr::{Ipa, Pa, VmId};
+use tessera_core::board::Board;
+use tessera_core::bundle::{Bundle, File};
+use tessera_core::config::{self, BoardFacts, Config, ConsoleKind, VmConfig};
+use tessera_core::guest_mem::{Extent, GuestRam};
+use tessera_core::id_regs::IdRegs;
+use tessera_core::life::Life;
+use tessera_core::psci::{PowerStates, Psci};
+use tessera_core::smccc::{Mitigations, Services};
+use tessera_core::stage2::Stage2;
+use tessera_core::trng::Stream;
+use tessera_core::vgic::Vgic;
+use tessera_core::vm::Vm;
+use tessera_core::vtimer::Clock;
+use tessera_core::vuart::Vuart;
+
+use super::{Guest, disk, files};
+use crate::boot::{map, stop};
+use crate::hw::{El2, FRAMES};
+use crate::sysreg::mrs;
+use crate::{accounts, cpu, id, memory, power};
+
+/// Everything that the guests are made of.
+struct Parts<'a> {
+    files: Vec<File<'static>>,
+    disk: Option<disk::BoardDisk>,
+    seed: Option<Stream>,
+    /// Physical memory that no guest may ever see.
+    forbidden: Arc<[core::ops::Range<Pa>]>,
+    board: &'a Board<'a>,
+}
+
+/// Builds all guests that can be built.
+pub fn build(board: &Board<'_>) -> Vec<Guest> {
+    let bundle = open(board);
+    let mut config = match bundle.config() {
+        Ok(fdt) => config::parse(&fdt),
+        Err(error) => stop(format_args!("bundle: {error}")),
+    };
+    let whole = accounts::hashing(|| files::verify(&bundle));
+    let find = |path: &str| {
+        let of_that_name = |file: &&File<'static>| file.paths().any(|name| name == path);
+        let file = whole.iter().find(of_that_name);
+        file.map(File::data).ok_or_else(|| format!("{path} is not in the bundle, or is damaged"))
+    };
+    config.reject(config::check_files(&config, find));
+    let disk = disk::find(board);
+    check_board(&mut config, disk.as_ref());
+    for problem in &config.problems {
+        log::error!("{problem}");
+    }
+    let (image, image_len) = memory::image_range();
+    let mut parts = Parts {
+        files: whole.clone(),
+        disk,
+        seed: Stream::from_seed(board.rng_seed),
+        forbidden: [image..image.offset(image_len)].into(),
+        board,
+    };
+    let mut guests: Vec<Guest> = Vec::with_capacity(config.vms.len());
+    for vm in config.vms {
+        let name = vm.name.clone();
+        match build_one(vm, VmId(guests.len() as u8), &mut parts) {
+            Ok(guest) => guests.push(guest),
+            Err(why) => log::error!("{name}: {why}"),
+        }
+    }
+    disk::publish(parts.disk.take());
+    guests
+}
+
+fn open(board: &Board<'_>) -> Bundle<'static> {
+    let Some(initrd) = board.initrd else {
+        stop(format_args!(
+            "no bundle: the loader gave no initrd. Make one with `cargo xtask bundle FILE.dts -o \
+             FILE.itb` and pass it with -initrd on QEMU, or initramfs in config.txt"
+        ))
+    };
+    // SAFETY: the loader's initrd is RAM of the direct map, kept out of the free frames; nothing ever writes to it.
+    let bytes = unsafe {
+        core::slice::from_raw_parts(memory::direct(initrd.start) as *const u8, initrd.len as usize)
+    };
+    match Bundle::parse(bytes) {
+        Ok(bundle) => bundle,
+        Err(error) => stop(format_args!("bundle: {error}")),
+    }
+}
+
+fn check_board(config: &mut Config, disk: Option<&disk::BoardDisk>) {
+    let names: Option<Vec<(&str, String)>> =
+        disk.map(|disk| disk.partitions().map(|p| (&*p.label, p.partuuid.to_string())).collect());
+    let partitions: Option<Vec<_>> = names.as_ref().map(|names| {
+        let facts = names.iter().map(|(label, id)| config::PartitionFacts { label, partuuid: id });
+        facts.collect()
+    });
+    let facts = BoardFacts {
+        cpus: cpu::online_count(),
+        memory: FRAMES.lock().as_ref().map_or(0, |frames| frames.free_bytes()),
+        partitions: partitions.as_deref(),
+    };
+    config.reject(config::check_board(config, &facts));
+}
+
+fn build_one(config: VmConfig, id: VmId, parts: &mut Parts<'_>) -> Result<Guest, String> {
+    let file = |path: &str| {
+        let of_that_name = |file: &&File<'static>| file.paths().any(|name| name == path);
+        parts.files.iter().find(of_that_name).map_or(&[][..], File::data)
+    };
+    let kernel = file(&config.kernel);
+    let ramdisk = config.ramdisk.as_deref().map_or(&[][..], file);
+    let ram = take_ram(config.memory)?;
+    let mut stage2 = Stage2::new(&El2, id, map::pa_range(), parts.forbidden.clone())
+        .map_err(|error| error.to_string())?;
+    for extent in ram.extents() {
+        stage2
+            .map_ram(&El2, extent.ipa, extent.pa, extent.len)
+            .map_err(|error| error.to_string())?;
+    }
+    let vm = new_vm(&config, id, ram, parts)?;
+    Ok(Guest { vm: Arc::new(vm), config, kernel, ramdisk, stage2 })
+}
+
+fn new_vm(
+    config: &VmConfig,
+    id: VmId,
+    ram: GuestRam,
+    parts: &mut Parts<'_>,
+) -> Result<Vm, String> {
+    let mut disks = Vec::new();
+    for (slot, wanted) in config.disks.iter().enumerate() {
+        let board_disk = parts.disk.as_mut().ok_or("the board has no disk")?;
+        let device = board_disk.attach(id, slot as u8, wanted)?;
+        disks.push(Mutex::new(device));
+    }
+    let end = layout::RAM_BASE.saturating_add(config.memory);
+    let random = parts.seed.as_mut().map(|seed| seed.for_guest(id));
+    Ok(Vm {
+        id,
+        name: config.name.clone(),
+        cpus: config.cpus.clone(),
+        ram,
+        life: Life::new(config.vcpus() as u8),
+        services: Services {
+            psci: Psci {
+                power: PowerStates::new(config.vcpus() as u8),
+                ram: layout::RAM_BASE..end,
+            },
+            mitigations: Mitigations::new(
+                mrs!("midr_el1"),
+                mrs!("id_aa64pfr0_el1"),
+                power::firmware_answers(),
+            ),
+            random: random.is_some(),
+        },
+        ids: IdRegs::from_hw(id::read),
+        clock: Mutex::new(Clock::starting(0)),
+        random: Mutex::new(random),
+        disks,
+        uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
+        vgic: Vgic::new(config.vcpus()),
+    })
+}
+
+/// Frames for a guest's memory, in the largest blocks there are.
+fn take_ram(bytes: u64) -> Result<GuestRam, String> {
+    let blocks = FRAMES.lock().as_mut().and_then(|frames| frames.take_bytes(bytes));
+    let blocks = blocks.ok_or("its memory is not free in one go; give it less")?;
+    let mut ipa = Ipa(layout::RAM_BASE);
+    let mut extents: Vec<Extent> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        extents.push(Extent { ipa, pa: block.at, len: block.bytes() });
+        ipa = ipa.offset(block.bytes());
+    }
+    GuestRam::new(extents).map_err(|error| error.to_string())
+}

@@ -1,0 +1,39 @@
+//! The core's ID registers, read by their encoding.
+
+use tessera_core::exit::SysReg;
+
+use crate::sysreg::mrs;
+
+/// Every register of the ID space, so that one new to the assembler is read like any other.
+macro_rules! id_space {
+    ($reg:expr; $($crm:literal: $($op2:literal)*;)*) => {
+        match ($reg.crm(), $reg.op2()) {
+            $($(($crm, $op2) => mrs!(concat!("s3_0_c0_c", $crm, "_", $op2)),)*)*
+            _ => 0,
+        }
+    };
+}
+
+/// Reads a register of the ID space (op0 3, op1 0, CRn 0, CRm 1 to 7). What is not allocated reads as zero
+/// (DDI 0487 D23.3.1).
+pub fn read(reg: SysReg) -> u64 {
+    id_space!(reg;
+        1: 0 1 2 3 4 5 6 7;
+        2: 0 1 2 3 4 5 6 7;
+        3: 0 1 2 3 4 5 6 7;
+        4: 0 1 2 3 4 5 6 7;
+        5: 0 1 2 3 4 5 6 7;
+        6: 0 1 2 3 4 5 6 7;
+        7: 0 1 2 3 4 5 6 7;
+    )
+}
+
+/// Whether the core has an architected PMU (ID_AA64DFR0_EL1.PMUVer, DDI 0487 D24.2.60).
+pub fn has_pmu() -> bool {
+    !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf)
+}
+
+/// PMCR_EL0, or 0 where there is no PMU.
+pub fn pmcr() -> u64 {
+    if has_pmu() { mrs!("pmcr_el0") } else { 0 }
+}

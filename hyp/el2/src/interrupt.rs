@@ -1,0 +1,121 @@
+//! Physical interrupts: whose they are, and what is done. They arrive as exits, or end a sleep; never in between.
+
+use tessera_abi::layout::{PMU_INTID, VTIMER_INTID};
+use tessera_core::addr::IntId;
+use tessera_core::hw::Hw;
+use tessera_core::life::Phase;
+use tessera_core::machine;
+use tessera_core::vcpu::Vcpu;
+use tessera_core::vm::Vm;
+
+use crate::gic::{self, HYP_TIMER, KICK, ListRegisters, MAINTENANCE};
+use crate::hw::El2;
+use crate::sysreg::mrs;
+use crate::{console, guests, main_loop, panic, power, timer};
+
+/// Handles the interrupt that ended a run of `vcpu`. `true` where the guest is to be left because it stops.
+#[inline(always)]
+pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu) -> bool {
+    let Some(intid) = gic::acknowledge() else { return false };
+    gic::end(intid);
+    match intid.0 {
+        VTIMER_INTID => {
+            // Stays active on the board until the guest has ended it.
+            let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
+            vm.kick(&El2, kick);
+            false
+        }
+        KICK => {
+            gic::deactivate(intid);
+            // What it is about is in the vGIC's news, which are looked at before the guest runs on, or here.
+            vm.life.phase() != Phase::Running || panic::is_panicking() && stop_for_panic()
+        }
+        _ => {
+            other(vm, vcpu, intid);
+            false
+        }
+    }
+}
+
+#[inline(never)]
+fn other(vm: &Vm, vcpu: &mut Vcpu, intid: IntId) {
+    match intid.0 {
+        PMU_INTID => {
+            let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
+            vm.kick(&El2, kick);
+            return;
+        }
+        MAINTENANCE => {
+            let kick = vm.vgic.maintenance(&mut vcpu.vgic, &mut ListRegisters);
+            vm.kick(&El2, kick);
+            deactivate(vcpu.vgic.take_deactivations());
+        }
+        HYP_TIMER => machine::update_timer(vm, vcpu, &El2),
+        _ => of_the_board(intid),
+    }
+    gic::deactivate(intid);
+}
+
+/// Gives the vCPU what became pending for it.
+#[inline(always)]
+pub fn deliver(vm: &Vm, vcpu: &mut Vcpu) {
+    if vm.vgic.held_hw_ppis(&vcpu.vgic) != 0 {
+        withdraw(vm, vcpu);
+    }
+    let kick = vm.vgic.deliver(&mut vcpu.vgic, &mut ListRegisters);
+    if !kick.is_empty() {
+        vm.kick(&El2, kick);
+    }
+    let deactivations = vcpu.vgic.take_deactivations();
+    if deactivations != 0 {
+        deactivate(deactivations);
+    }
+}
+
+/// Takes back the virtual timer's interrupt if the guest changed the timer before it could take the interrupt.
+#[cold]
+fn withdraw(vm: &Vm, vcpu: &mut Vcpu) {
+    /// CNTV_CTL_EL0: ENABLE set, IMASK clear, ISTATUS set (DDI 0487 D24.10.20).
+    const FIRES: u64 = 0b101;
+    let held = vm.vgic.held_hw_ppis(&vcpu.vgic);
+    if held >> VTIMER_INTID & 1 != 0 && mrs!("cntv_ctl_el0") & 0b111 != FIRES {
+        let intid = IntId(VTIMER_INTID);
+        let kick = vm.vgic.withdraw_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
+        vm.kick(&El2, kick);
+    }
+}
+
+/// Deactivates private interrupts, a bit each.
+pub fn deactivate(mut intids: u32) {
+    while intids != 0 {
+        gic::deactivate(IntId(intids.trailing_zeros()));
+        intids &= intids - 1;
+    }
+}
+
+/// Handles the interrupt that ended a sleep, if one did, on a core that runs no vCPU.
+pub fn outside_guest() {
+    let Some(intid) = gic::acknowledge() else { return };
+    gic::end(intid);
+    match intid.0 {
+        KICK if panic::is_panicking() => power::halt(),
+        // There is no vCPU whose timer it could be.
+        HYP_TIMER | VTIMER_INTID => timer::init(),
+        KICK | MAINTENANCE | PMU_INTID => {}
+        _ => of_the_board(intid),
+    }
+    gic::deactivate(intid);
+}
+
+/// An interrupt of a device of the board.
+fn of_the_board(intid: IntId) {
+    if guests::disk_interrupt(intid) || console::interrupt(intid, main_loop::typed) {
+        return;
+    }
+    log::warn!("interrupt {intid} that nobody waits for");
+}
+
+#[cold]
+fn stop_for_panic() -> bool {
+    power::halt()
+}

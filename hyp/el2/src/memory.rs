@@ -1,0 +1,128 @@
+//! EL2's own memory: where the image is, how physical memory is reached, the heap.
+//!
+//! EL2 has one address space. The image is at [`IMAGE_VA`], where it was linked; all RAM that the board's device tree
+//! tells, except the image, is at [`DIRECT_VA`] + its physical address; device pages are there too. So a physical
+//! address becomes a virtual one by an addition, and no address of the image can be written through a second mapping.
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use buddy_system_allocator::LockedHeap;
+use tessera_core::addr::Pa;
+
+use crate::cpu::MAX_CPUS;
+
+/// The address of a symbol of the linker script.
+macro_rules! symbol {
+    ($name:ident) => {{
+        // SAFETY: a symbol of image.ld; only its address is taken.
+        unsafe extern "C" {
+            static $name: u8;
+        }
+        core::ptr::addr_of!($name) as u64
+    }};
+}
+pub(crate) use symbol;
+
+/// Where the image is linked and mapped.
+pub const IMAGE_VA: u64 = 0xff80_0000_0000;
+/// Where the boot code mapped the device tree, read-only, from its 2 MiB boundary on.
+pub const DTB_VA: u64 = 0xff80_4000_0000;
+/// Where the stacks of the other cores are.
+pub const STACKS_VA: u64 = 0xff80_8000_0000;
+/// Where physical memory is.
+pub const DIRECT_VA: u64 = 0x8000_0000_0000;
+
+/// Bytes of EL2's heap. Guests' fixed structures, the back-logs and the configuration live here.
+const HEAP_SIZE: usize = 640 * 1024;
+
+static IMAGE_PA: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers where the boot loader put the image.
+pub fn set_image_pa(pa: u64) {
+    IMAGE_PA.store(pa, Ordering::Relaxed);
+}
+
+/// The physical address of something in the image.
+pub fn image_pa(va: u64) -> Pa {
+    Pa(va.wrapping_sub(IMAGE_VA).wrapping_add(IMAGE_PA.load(Ordering::Relaxed)))
+}
+
+/// The image in physical memory: start and bytes.
+pub fn image_range() -> (Pa, u64) {
+    (Pa(IMAGE_PA.load(Ordering::Relaxed)), symbol!(__image_end) - IMAGE_VA)
+}
+
+/// Where physical address `pa` of RAM or a mapped device is in EL2's address space.
+#[inline(always)]
+pub fn direct(pa: Pa) -> u64 {
+    DIRECT_VA.wrapping_add(pa.0)
+}
+
+/// Where a translation table at `pa` is: the boot code's are in the image, all others in the direct map.
+pub fn table_va(pa: Pa) -> u64 {
+    let (image, len) = image_range();
+    match pa.0.checked_sub(image.0) {
+        Some(offset) if offset < len => IMAGE_VA + offset,
+        _ => direct(pa),
+    }
+}
+
+#[repr(align(4096))]
+struct HeapSpace(core::cell::UnsafeCell<core::mem::MaybeUninit<[u8; HEAP_SIZE]>>);
+
+// SAFETY: only its address is shared; the allocator hands the bytes out, each to one owner.
+unsafe impl Sync for HeapSpace {}
+
+#[unsafe(link_section = ".noinit.heap")]
+static HEAP_SPACE: HeapSpace =
+    HeapSpace(core::cell::UnsafeCell::new(core::mem::MaybeUninit::uninit()));
+
+#[global_allocator]
+static HEAP: LockedHeap<20> = LockedHeap::empty();
+
+/// Gives the heap its memory. Call once, before anything allocates.
+pub fn init_heap() {
+    // SAFETY: HEAP_SPACE is used by nothing else, is as long as said, and this runs once, on one core.
+    unsafe { HEAP.lock().init(HEAP_SPACE.0.get() as usize, HEAP_SIZE) };
+}
+
+/// Bytes of the heap in use, and its size.
+pub fn heap_usage() -> (usize, usize) {
+    let heap = HEAP.lock();
+    (heap.stats_alloc_actual(), heap.stats_total_bytes())
+}
+
+/// Whether `at` and the word behind it are in a stack of the hypervisor: a back-trace reads nothing else.
+pub fn is_stack(at: u64) -> bool {
+    let boot = symbol!(__boot_stack_start)..symbol!(__boot_stack_end) - 8;
+    let panic = symbol!(__panic_stack_start)..symbol!(__panic_stack_end) - 8;
+    let others = (0..MAX_CPUS as u64).map(|n| stack_of(n).start..stack_of(n).end - 8);
+    boot.contains(&at) || panic.contains(&at) || others.into_iter().any(|stack| stack.contains(&at))
+}
+
+/// Bytes from one core's stacks to the next one's.
+const STACKS_STRIDE: u64 = 0x1_0000;
+/// Bytes of a core's stack.
+pub const STACK_SIZE: u64 = 0x4000;
+/// Bytes of the stack on which a core reports an exception of the hypervisor itself.
+pub const PANIC_STACK_SIZE: u64 = 0x2000;
+
+/// Where the stack of core `n` is. The pages around it stay unmapped.
+pub const fn stack_of(n: u64) -> Range<u64> {
+    let start = STACKS_VA + n * STACKS_STRIDE + 0x1000;
+    start..start + STACK_SIZE
+}
+
+/// Where the panic stack of core `n` is.
+pub const fn panic_stack_of(n: u64) -> Range<u64> {
+    let start = stack_of(n).end + 0x1000;
+    start..start + PANIC_STACK_SIZE
+}
+
+/// Bytes that EL2 takes of the board's memory, besides the guests' stage 2 tables: the image with its heap, and the other
+/// cores' stacks.
+pub fn footprint() -> u64 {
+    let others = crate::cpu::online_count() as u64 - 1;
+    image_range().1 + others * (STACK_SIZE + PANIC_STACK_SIZE)
+}

@@ -1,0 +1,100 @@
+//! When the hypervisor itself is wrong: say what is known, stop the other cores, tell the host, stop.
+//!
+//! Output goes straight to the UART, past the console's ring and locks: whoever holds them may be what failed.
+
+use core::fmt::Write;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::console::panic_writer;
+use crate::memory::{self, symbol};
+use crate::sysreg::mrs;
+use crate::{barrier, cpu, gic, power};
+
+/// What an exception of the hypervisor leaves on the panic stack (`vectors.S`).
+#[repr(C)]
+pub struct OwnFrame {
+    x: [u64; 31],
+    sp: u64,
+    kind: u64,
+}
+
+const KINDS: [&str; 8] = [
+    "synchronous (SP_EL0)", "IRQ (SP_EL0)", "FIQ (SP_EL0)", "SError (SP_EL0)",
+    "synchronous", "IRQ", "FIQ", "SError",
+];
+
+/// Most frames of a back-trace.
+const MAX_FRAMES: usize = 32;
+
+static PANICKING: AtomicBool = AtomicBool::new(false);
+
+/// Whether some core is reporting a panic: the others stop when they are kicked.
+pub fn is_panicking() -> bool {
+    PANICKING.load(Ordering::Acquire)
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let frame: u64;
+    // SAFETY: reads the frame pointer.
+    unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack)) };
+    report(|out| {
+        let _ = writeln!(out, "{}", info.message());
+        if let Some(place) = info.location() {
+            let _ = writeln!(out, "  at {}:{}", place.file(), place.line());
+        }
+        back_trace(out, frame);
+    })
+}
+
+/// An exception of the hypervisor itself; called by the vectors on the panic stack.
+#[unsafe(no_mangle)]
+extern "C" fn own_exception_taken(frame: &OwnFrame) -> ! {
+    if power::semihosting_was_refused() {
+        power::off();
+    }
+    report(|out| {
+        let kind = KINDS.get(frame.kind as usize).unwrap_or(&"unknown");
+        let _ = writeln!(out, "{kind} exception in the hypervisor");
+        let (esr, far, elr) = (mrs!("esr_el2"), mrs!("far_el2"), mrs!("elr_el2"));
+        let _ = writeln!(out, "  ESR {esr:#x} (EC {:#x})  FAR {far:#x}  ELR {elr:#x}", esr >> 26);
+        let _ = writeln!(out, "  SPSR {:#x}  SP {:#x}", mrs!("spsr_el2"), frame.sp);
+        for (n, x) in frame.x.iter().enumerate() {
+            let _ = write!(out, "  x{n:<2} {x:016x}{}", if n % 4 == 3 { "\n" } else { "" });
+        }
+        let _ = writeln!(out, "\n  #0 {elr:#x}");
+        back_trace(out, frame.x[29]);
+    })
+}
+
+fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
+    if PANICKING.swap(true, Ordering::AcqRel) {
+        // Another core reports, or this one failed while it did.
+        power::halt();
+    }
+    gic::kick_all_others();
+    let mut out = panic_writer();
+    let _ = writeln!(out, "\nTESSERA PANIC on core {}: ", cpu::current_id());
+    body(&mut out);
+    let _ = writeln!(out, "The other cores are stopped. Addresses are of tessera.elf: addr2line -e");
+    out.flush();
+    power::exit_with_failure()
+}
+
+/// Return addresses by the frame pointers, as long as these stay in the hypervisor's own stacks.
+fn back_trace(out: &mut dyn Write, mut frame: u64) {
+    for n in 1..MAX_FRAMES {
+        if frame % 16 != 0 || !memory::is_stack(frame) {
+            break;
+        }
+        // SAFETY: `frame` is aligned and in a mapped stack, where a frame record is two words (AAPCS64 6.4.6).
+        let [next, back] = unsafe { *(frame as *const [u64; 2]) };
+        if !(symbol!(__text_start)..symbol!(__text_end)).contains(&back) {
+            break;
+        }
+        let _ = writeln!(out, "  #{n} {:#x}", back.wrapping_sub(4));
+        frame = next;
+    }
+    barrier::dsb_sy();
+}
