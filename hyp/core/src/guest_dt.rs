@@ -62,7 +62,7 @@ pub struct GuestDt<'a> {
 pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
     let capacity = MAX_BYTES as usize + guest.bootargs.len();
     Writer::tree(capacity, |root| {
-        root.text("compatible", "linux,dummy-virt");
+        root.texts("compatible", &["tessera,vm", "linux,dummy-virt"]);
         root.text("model", "Tessera");
         root.cells("interrupt-parent", &[GIC_PHANDLE]);
         root.cells("#address-cells", &[2]);
