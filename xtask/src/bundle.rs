@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tessera_core::bundle::{Bundle, File};
-use tessera_core::config::{self, Config, Problem};
+use tessera_core::config::{self, Config, Problem, VmConfig};
 use tessera_core::fdt::Fdt;
 use tessera_core::image::Kernel;
 
@@ -102,13 +102,17 @@ fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8], String> {
 
 /// Unpacks packed kernels to see that they can be: the board does so only after it took memory.
 fn check_packed(config: &Config, files: &Files) -> Vec<Problem> {
-    let check = |vm: &config::VmConfig| {
-        let data = file(files, &vm.kernel)?;
-        let unpacked = Kernel::open(data).and_then(|kernel| kernel.unpack(vm.memory, |_| ()));
-        unpacked.map(|_| ()).map_err(|error| format!("{}: {error}", vm.kernel))
+    let check = |name: &str| {
+        let unpacked =
+            Kernel::open(file(files, name)?).and_then(|kernel| kernel.unpack(u64::MAX, |_| ()));
+        unpacked.map(|_| ()).map_err(|error| format!("{name}: {error}"))
     };
-    let problem = |vm: &config::VmConfig| {
-        let what = check(vm).err()?;
+    let mut checked: BTreeMap<&str, Result<(), String>> = BTreeMap::new();
+    for vm in &config.vms {
+        checked.entry(&vm.kernel).or_insert_with(|| check(&vm.kernel));
+    }
+    let problem = |vm: &VmConfig| {
+        let what = checked.get(vm.kernel.as_str())?.as_ref().err()?.clone();
         Some(Problem { node: format!("/{}", vm.name), property: Some("kernel".into()), what })
     };
     config.vms.iter().filter_map(problem).collect()

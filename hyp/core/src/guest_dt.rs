@@ -216,6 +216,9 @@ mod tests {
         let blob = build(&GUEST);
         let fdt = Fdt::new(&blob).unwrap();
         let reg = |path| fdt.find(path).unwrap().reg(fdt.root().cells()).collect::<Vec<_>>();
+        assert!(
+            fdt.root().is_compatible("tessera,vm") && fdt.root().is_compatible("linux,dummy-virt")
+        );
         assert_eq!(reg("/memory"), [(0x4000_0000, 256 << 20)]);
         assert_eq!(
             reg("/interrupt-controller"),
