@@ -174,9 +174,13 @@ impl Vgic {
     }
 
     fn changed_spis(&self, routes: &Routes, change: Change) -> VcpuSet {
-        let mut kick = self.tell(routes, change.recall, change.look & self.spis.asserted());
+        let look = change.look & self.spis.asserted();
+        if change.recall | look == 0 {
+            return VcpuSet::EMPTY;
+        }
+        let mut kick = self.tell(routes, change.recall, look);
         // Requests to make active: nobody has the SPI yet, and whom it is routed to is to take it so.
-        let asked = self.spis.make_active.get() & !routes.held_by_any();
+        let asked = change.recall & self.spis.make_active.get() & !routes.held_by_any();
         if asked != 0 {
             for vcpu in self.vcpus().filter(|&vcpu| routes.routed(vcpu) & asked != 0) {
                 kick = kick.union(self.announce(vcpu, RECALL));

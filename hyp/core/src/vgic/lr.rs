@@ -1,6 +1,6 @@
 //! List registers: the few interrupts that the hardware's virtual CPU interface holds for the running guest.
 //!
-//! The format is that of `ICH_LR<n>_EL2` (IHI 0069 12.4.8) and `ICH_HCR_EL2`, `ICH_VMCR_EL2`. A GICv2's GICH, whose
+//! The format is that of `ICH_LR<n>_EL2` (IHI 0069 12.4) and `ICH_HCR_EL2`, `ICH_VMCR_EL2`. A GICv2's GICH, whose
 //! registers say the same in 32 bits, is an implementation of [`ListRegisters`] that converts.
 
 use super::priority_bits;
@@ -27,7 +27,7 @@ pub trait ListRegisters {
     fn set_control(&mut self, value: u64);
 }
 
-/// `ICH_HCR_EL2` (IHI 0069 12.4.5).
+/// `ICH_HCR_EL2` (IHI 0069 12.4).
 pub mod hcr {
     /// The virtual CPU interface works.
     pub const EN: u64 = 1 << 0;
@@ -54,7 +54,7 @@ pub mod hcr {
     }
 }
 
-/// `ICH_VMCR_EL2` (IHI 0069 12.4.10).
+/// `ICH_VMCR_EL2` (IHI 0069 12.4).
 pub mod vmcr {
     /// The guest enabled group 0.
     pub const VENG0: u64 = 1 << 0;
@@ -88,7 +88,7 @@ pub(super) const fn linked(intid: u32) -> u64 {
     HW | (intid as u64) << PINTID_SHIFT
 }
 
-/// Whether `ICH_ELRSR_EL2` calls a list register of this value empty (IHI 0069 12.4.4).
+/// Whether `ICH_ELRSR_EL2` calls a list register of this value empty (IHI 0069 12.4).
 pub(super) const fn is_empty(value: u64) -> bool {
     value & (PENDING | ACTIVE) == 0 && (value & HW != 0 || value & EOI == 0)
 }

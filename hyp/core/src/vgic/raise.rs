@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::{ListRegisters, RECALL, SGI_NEWS, Shared, Vgic, VgicCpu, lr, ppi_bit};
 use crate::addr::{IntId, VcpuId, VcpuSet};
 
-/// `ICC_SGI<n>R_EL1` (IHI 0069 12.2.14): Interrupt Routing Mode, all but the sender.
+/// `ICC_SGI<n>R_EL1` (IHI 0069 12.2): Interrupt Routing Mode, all but the sender.
 const IRM: u64 = 1 << 40;
 /// Aff3, Aff2, Aff1 and the Range Selector: zero for the affinities that vCPUs have.
 const AFFINITY: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;

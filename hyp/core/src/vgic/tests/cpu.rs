@@ -1,4 +1,4 @@
-//! A fake virtual CPU interface: what the hardware does with list registers while the guest runs (IHI 0069 4, 6).
+//! A fake virtual CPU interface: what the hardware does with list registers while the guest runs (IHI 0069 chapter 6).
 
 use std::vec::Vec;
 

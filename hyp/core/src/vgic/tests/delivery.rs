@@ -337,6 +337,7 @@ fn an_spi_made_active_by_register_is_not_delivered_until_made_inactive() {
     let _ = g.gicd(0x304, 1 << 8);
     g.settle();
     g.end(0, 40);
+    assert_eq!(g.gicd_read(0, 0x304), 0);
     let _ = g.pulse(40);
     assert_eq!(g.ack(1), 40);
 }

@@ -23,7 +23,7 @@ const GICD_IROUTER_END: u64 = 0x6200;
 /// The end of all that may be `GICD_IROUTER<n>`.
 const GICD_IROUTER_LAST: u64 = 0x7fe0;
 
-/// `GICD_CTLR` with one security state (IHI 0069 12.9.4): EnableGrp0 and EnableGrp1.
+/// `GICD_CTLR` with one security state (IHI 0069 12.9): EnableGrp0 and EnableGrp1.
 const CTLR_GROUPS: u32 = 0b11;
 /// Affinity routing.
 const CTLR_ARE: u32 = 1 << 4;
@@ -32,7 +32,7 @@ const CTLR_DS: u32 = 1 << 6;
 /// Register write pending.
 const CTLR_RWP: u32 = 1 << 31;
 
-/// `GICD_TYPER` (IHI 0069 12.9.38): 64 interrupts (ITLinesNumber), 10 bits of INTID, all four affinity levels (A3V), no
+/// `GICD_TYPER` (IHI 0069 12.9): 64 interrupts (ITLinesNumber), 10 bits of INTID, all four affinity levels (A3V), no
 /// 1-of-N distribution (No1N), no LPIs, no message-based SPIs. CPUNumber is 0: no legacy operation.
 const TYPER: u32 = 1 | 9 << 19 | 1 << 24 | 1 << 25;
 

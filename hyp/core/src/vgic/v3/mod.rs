@@ -20,9 +20,9 @@ impl core::fmt::Display for BadAccess {
     }
 }
 
-/// `GICD_IIDR` and `GICR_IIDR` (IHI 0069 12.9.11): product 'T', implementer Arm, whose GIC this is like.
+/// `GICD_IIDR` and `GICR_IIDR` (IHI 0069 12.9): product 'T', implementer Arm, whose GIC this is like.
 const IIDR: u32 = (b'T' as u32) << 24 | 0x43b;
-/// First identification register (IHI 0069 12.1.6).
+/// First identification register (IHI 0069 12.1).
 const ID_REGISTERS: u64 = 0xffd0;
 /// `PIDR4..7, PIDR0..3, CIDR0..3` as Arm's GIC-500 has them; PIDR2 says architecture revision 3.
 const IDS: [u8; 12] = [0x44, 0, 0, 0, 0x92, 0xb4, 0x3b, 0, 0x0d, 0xf0, 0x05, 0xb1];
@@ -81,7 +81,7 @@ fn part(value: u64, offset: u64, size: u8) -> u64 {
     if size == 8 { value } else { value >> (8 * (offset & 4)) & 0xffff_ffff }
 }
 
-/// `ICFGR`: two bits an interrupt, the upper of which says edge (IHI 0069 12.9.9). Of the 16 from bit `16 * half`.
+/// `ICFGR`: two bits an interrupt, the upper of which says edge (IHI 0069 12.9). Of the 16 from bit `16 * half`.
 fn config_of(edges: u32, half: u32) -> u32 {
     (0..16).fold(0, |config, n| config | (edges >> (16 * half + n) & 1) << (2 * n + 1))
 }

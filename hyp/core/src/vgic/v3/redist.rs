@@ -114,7 +114,7 @@ impl Vgic {
         Ok(kick)
     }
 
-    /// `GICR_TYPER` (IHI 0069 12.10.35): the vCPU's number and affinity, and whether it is the last.
+    /// `GICR_TYPER` (IHI 0069 12.11): the vCPU's number and affinity, and whether it is the last.
     #[inline]
     fn gicr_typer(&self, vcpu: VcpuId) -> u64 {
         let last = if vcpu.0 as usize + 1 == self.vcpus { TYPER_LAST } else { 0 };
