@@ -141,8 +141,8 @@ impl VgicCpu {
     }
 
     /// Takes the physical interrupts (a bit each, by INTID) that are now to be deactivated (`ICC_DIR_EL1`): the guest
-    /// ended their virtual twins in a way that the hardware link does not cover. To ask after each call that folds:
-    /// [`Vgic::deliver`], [`Vgic::maintenance`], [`Vgic::write_dir`], reads of registers.
+    /// ended their virtual twins in a way that the hardware link does not cover. To ask after each [`Vgic::deliver`]
+    /// and [`Vgic::park`]; a call that finds some at another time makes [`Vgic::needs_delivery`] true.
     #[inline]
     pub fn take_deactivations(&mut self) -> u32 {
         core::mem::take(&mut self.deactivate)

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::lr::{ACTIVE, EOI, HW, MAX_LIST_REGISTERS, PENDING};
 use super::routes::Routes;
-use super::{ListRegisters, Vgic, VgicCpu, both, hcr, lr, members, spis, vmcr};
+use super::{LOOK, ListRegisters, Vgic, VgicCpu, both, hcr, lr, members, spis, vmcr};
 use crate::addr::VcpuSet;
 
 /// What the list registers said.
@@ -61,6 +61,10 @@ impl Vgic {
         self.place(me, lrs, &folded, chosen, again);
         self.control_overflow(me, lrs, waiting, capacity);
         routes.hold(me.id, spis(me.resident | me.spilled));
+        if me.deactivate != 0 {
+            // So that the caller comes by deliver, and asks for them, whatever call this was.
+            self.shared(me.id).news.fetch_or(LOOK, Relaxed);
+        }
         self.hand_over(me, routes, held)
     }
 

@@ -161,7 +161,7 @@ fn a_timer_is_linked_to_its_physical_interrupt() {
     assert_eq!(g.ack(0), 27);
     g.end(0, 27);
     assert_eq!(g.cpus[0].1.deactivated, [27]);
-    assert_eq!(g.cpus[0].0.take_deactivations(), 0);
+    assert_eq!(g.ended(0), 0);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_timer_that_the_guest_disabled_waits_and_can_be_withdrawn() {
     assert_eq!(g.gicr_read(0, SGI + 0x200), 1 << 27);
     let (me, lrs) = &mut g.cpus[0];
     let _ = g.vgic.withdraw_hw_ppi(me, lrs, IntId(27));
-    assert_eq!(me.take_deactivations(), 1 << 27);
+    assert_eq!(g.ended(0), 1 << 27);
     let _ = g.gicr(SGI + 0x100, 1 << 27);
     assert_eq!(g.ack(0), SPURIOUS);
     g.hw(0, 27);
@@ -189,8 +189,27 @@ fn a_timer_deactivated_by_register_deactivates_the_physical_one() {
     assert_eq!(g.ack(0), 27);
     let _ = g.gicr(SGI + 0x380, 1 << 27);
     g.enter(0);
-    assert_eq!(g.cpus[0].0.take_deactivations(), 1 << 27);
+    assert_eq!(g.ended(0), 1 << 27);
     assert!(g.cpus[0].1.lr.iter().all(|lr| lr & (ACTIVE | PENDING) == 0));
+}
+
+#[test]
+fn a_timer_that_ends_without_its_link_is_deactivated_at_the_next_delivery() {
+    let mut g = Guest::new(1);
+    g.hw(0, 27);
+    assert_eq!(g.ack(0), 27);
+    // Pending by software as well: a list register cannot be that and linked.
+    let _ = g.gicr(SGI + 0x200, 1 << 27);
+    g.settle();
+    assert!(g.cpus[0].1.lr.iter().all(|lr| lr & HW == 0));
+    g.cpus[0].1.end(27);
+    let _ = g.gicr_read(0, SGI + 0x300);
+    assert!(g.vgic.needs_delivery(&g.cpus[0].0));
+    g.enter(0);
+    assert_eq!(g.ended(0), 1 << 27);
+    assert_eq!(g.ack(0), 27);
+    g.end(0, 27);
+    assert_eq!(g.ended(0), 0);
 }
 
 #[test]

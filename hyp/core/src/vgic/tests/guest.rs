@@ -17,6 +17,8 @@ pub struct Guest {
     pub cpus: Vec<(VgicCpu, FakeCpu)>,
     /// vCPUs with a kick under way.
     pub kicked: VcpuSet,
+    /// Physical interrupts that each core deactivated because it was told to.
+    ended: Vec<u32>,
 }
 
 impl Guest {
@@ -24,7 +26,7 @@ impl Guest {
     pub fn after_reset(vcpus: usize, count: usize) -> Self {
         let cpus =
             (0..vcpus as u8).map(|n| (VgicCpu::new(VcpuId(n)), FakeCpu::new(count))).collect();
-        Self { vgic: Vgic::new(vcpus), cpus, kicked: VcpuSet::EMPTY }
+        Self { vgic: Vgic::new(vcpus), cpus, kicked: VcpuSet::EMPTY, ended: std::vec![0; vcpus] }
     }
 
     /// All interrupts enabled, in group 1, at priority 0xa0; groups enabled.
@@ -120,9 +122,17 @@ impl Guest {
                 lrs.check();
                 return;
             };
+            self.ended[n] |= me.take_deactivations();
             let _ = self.note(kick.without(VcpuId(n as u8)));
         }
         panic!("vCPU {n} does not come to rest");
+    }
+
+    /// Takes what core `n` was told to deactivate since the last time.
+    pub fn ended(&mut self, n: usize) -> u32 {
+        let ended = self.ended[n] | self.cpus[n].0.take_deactivations();
+        self.ended[n] = 0;
+        ended
     }
 
     /// Lets every kicked vCPU come by, and those with a maintenance interrupt.

@@ -436,9 +436,8 @@ impl Pair {
     /// A physical interrupt is active exactly as long as the guest has it pending or active.
     fn collect(&mut self) {
         for v in 0..self.stack.len() {
-            let (me, lrs) = &mut self.guest.cpus[v];
-            let mut ended = me.take_deactivations();
-            for id in lrs.deactivated.drain(..) {
+            let mut ended = self.guest.ended(v);
+            for id in self.guest.cpus[v].1.deactivated.drain(..) {
                 ended |= 1 << id;
             }
             assert_eq!(ended & !self.physical[v], 0, "deactivated twice");
