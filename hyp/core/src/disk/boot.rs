@@ -3,7 +3,9 @@
 use core::fmt;
 
 use super::gpt::BlockRead;
-use super::{Accepted, DiskDriver, DiskError, DiskOp, DiskRequest, SECTOR_SIZE, SubmitError, Tag};
+use super::{
+    Accepted, DiskDriver, DiskError, DiskOp, DiskRequest, SECTOR_SIZE, Sector, SubmitError, Tag,
+};
 use crate::addr::{PAGE_SIZE, Pa};
 use crate::hw::Hw;
 
@@ -36,6 +38,8 @@ pub const PATIENCE_SECONDS: u64 = 5;
 
 /// Frames that the disk writes to: 32 KiB, enough for a whole partition table at once.
 const BOUNCE_ORDER: u8 = 3;
+/// Sectors that they hold.
+const MAX_SECTORS: u64 = (PAGE_SIZE << BOUNCE_ORDER) / SECTOR_SIZE;
 
 /// Reads through a driver that nobody else uses meanwhile.
 pub struct BootReader<'a, D: DiskDriver, H: Hw> {
@@ -77,19 +81,19 @@ impl<D: DiskDriver, H: Hw> BlockRead for BootReader<'_, D, H> {
         self.driver.sectors()
     }
 
-    fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), ReadError> {
-        let (bytes, sectors) = (into.len() as u64, into.len() as u64 / SECTOR_SIZE);
+    fn read(&mut self, sector: u64, into: &mut [Sector]) -> Result<(), ReadError> {
+        let sectors = into.len() as u64;
         let end = sector.checked_add(sectors).ok_or(ReadError::Range)?;
-        if bytes % SECTOR_SIZE != 0 || bytes > PAGE_SIZE << BOUNCE_ORDER || end > self.sectors() {
+        if sectors > MAX_SECTORS || end > self.sectors() {
             return Err(ReadError::Range);
         }
-        if bytes == 0 {
+        if sectors == 0 {
             return Ok(());
         }
         (self.request.op, self.request.sector, self.request.sectors) =
             (DiskOp::Read, sector, sectors);
         self.request.clear_segments();
-        self.request.add_segment(self.bounce, bytes as u32);
+        self.request.add_segment(self.bounce, (sectors * SECTOR_SIZE) as u32);
         match self.driver.submit(self.hw, &self.request) {
             Ok(Accepted::Queued) => self.wait()?,
             Ok(Accepted::Done) => {}
@@ -98,7 +102,9 @@ impl<D: DiskDriver, H: Hw> BlockRead for BootReader<'_, D, H> {
                 return Err(ReadError::Disk(DiskError::Failed));
             }
         }
-        self.hw.read(self.bounce, into);
+        for (to, at) in into.iter_mut().zip((self.bounce.0..).step_by(SECTOR_SIZE as usize)) {
+            self.hw.read(Pa(at), &mut to.0);
+        }
         Ok(())
     }
 }

@@ -1,38 +1,34 @@
 //! CRC-32 as GPT uses it (UEFI 2.10 5.3.2: CCITT32, reflected polynomial 0xedb88320).
 //!
 //! A partition table is 16 KiB, nearly all of it zeroes, and is checked on the way to the first guest. So: four bytes a
-//! step by tables, and a whole block of zeroes in one step, since what zeroes do to a CRC is a linear map of it.
+//! step by tables, and a whole sector of zeroes in one step, since what zeroes do to a CRC is a linear map of it.
 
-/// Bytes of a block that is skipped in one step where it is zero.
-const BLOCK: usize = 512;
+use super::{SECTOR_SIZE, Sector};
 
-/// The CRC of all of `bytes`.
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    !update(!0, bytes)
+/// The CRC of the first `len` bytes of sectors.
+pub(super) fn crc32(sectors: &[Sector], len: usize) -> u32 {
+    let mut crc = !0;
+    let mut left = len;
+    for sector in sectors {
+        crc = match sector.0.get(..left) {
+            Some(part) => return !update(crc, part),
+            None if is_zero(sector) => skip_sector(crc),
+            None => update(crc, &sector.0),
+        };
+        left -= sector.0.len();
+    }
+    !crc
+}
+
+#[inline]
+fn is_zero(sector: &Sector) -> bool {
+    let (words, _) = sector.0.as_chunks::<8>();
+    words.iter().fold(0, |all, word| all | u64::from_le_bytes(*word)) == 0
 }
 
 /// Goes on from a raw state.
 pub(super) fn update(mut crc: u32, bytes: &[u8]) -> u32 {
-    for block in bytes.chunks(BLOCK) {
-        crc = if block.len() == BLOCK && is_zero(block) {
-            skip_block(crc)
-        } else {
-            update_block(crc, block)
-        };
-    }
-    crc
-}
-
-#[inline]
-fn is_zero(block: &[u8]) -> bool {
-    let (words, rest) = block.as_chunks::<8>();
-    words.iter().fold(0, |all, word| all | u64::from_le_bytes(*word)) == 0
-        && rest.iter().all(|&byte| byte == 0)
-}
-
-#[inline]
-fn update_block(mut crc: u32, block: &[u8]) -> u32 {
-    let (words, rest) = block.as_chunks::<4>();
+    let (words, rest) = bytes.as_chunks::<4>();
     for word in words {
         let [a, b, c, d] = (crc ^ u32::from_le_bytes(*word)).to_le_bytes().map(usize::from);
         crc = TABLES[3][a] ^ TABLES[2][b] ^ TABLES[1][c] ^ TABLES[0][d];
@@ -45,15 +41,15 @@ const fn step(crc: u32, byte: u8) -> u32 {
     crc >> 8 ^ TABLES[0][(crc as u8 ^ byte) as usize]
 }
 
-/// A block of zeroes: the map of each nibble of the state, together.
+/// A sector of zeroes: the map of each nibble of the state, together.
 #[inline]
-fn skip_block(crc: u32) -> u32 {
+fn skip_sector(crc: u32) -> u32 {
     SKIP.iter().enumerate().fold(0, |sum, (i, map)| sum ^ map[(crc >> (4 * i) & 15) as usize])
 }
 
 /// `TABLES[n][b]`: the CRC of byte `b` and `n` zeroes after it, from a state of 0.
 static TABLES: [[u32; 256]; 4] = tables();
-/// `SKIP[i][v]`: what a block of zeroes makes of a state with only nibble `i` set, to `v`.
+/// `SKIP[i][v]`: what a sector of zeroes makes of a state with only nibble `i` set, to `v`.
 static SKIP: [[u32; 16]; 8] = skips();
 
 const fn tables() -> [[u32; 256]; 4] {
@@ -92,7 +88,7 @@ const fn skips() -> [[u32; 16]; 8] {
         while v < 16 {
             let mut crc = (v as u32) << (4 * i);
             let mut n = 0;
-            while n < BLOCK {
+            while n < SECTOR_SIZE {
                 crc = crc >> 8 ^ tables[0][(crc & 0xff) as usize];
                 n += 1;
             }
@@ -106,25 +102,29 @@ const fn skips() -> [[u32; 16]; 8] {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-
     use super::*;
 
     #[test]
     fn the_check_value_of_the_standard_comes_out() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        assert_eq!(crc32(b""), 0);
+        assert_eq!(!update(!0, b"123456789"), 0xcbf4_3926);
+        let mut sector = Sector::default();
+        sector.0[..9].copy_from_slice(b"123456789");
+        assert_eq!(crc32(&[sector], 9), 0xcbf4_3926);
+        assert_eq!(crc32(&[], 0), 0);
     }
 
     #[test]
-    fn zero_blocks_give_the_same_as_byte_after_byte() {
-        let mut bytes = vec![0u8; 4 * BLOCK + 17];
-        for at in [None, Some(3), Some(BLOCK), Some(3 * BLOCK + 511), Some(4 * BLOCK + 16)] {
+    fn sectors_of_zeroes_give_the_same_as_byte_after_byte() {
+        let mut sectors = [Sector::default(); 4];
+        for at in [None, Some(3), Some(512), Some(3 * 512 + 511)] {
             if let Some(at) = at {
-                bytes[at] = 0x5a;
+                sectors[at / 512].0[at % 512] = 0x5a;
             }
-            let slow = !bytes.iter().fold(!0, |crc, &byte| step(crc, byte));
-            assert_eq!(crc32(&bytes), slow);
+            for len in [0, 1, 511, 512, 513, 1500, 2047, 2048] {
+                let bytes = sectors.iter().flat_map(|s| s.0).take(len);
+                let slow = !bytes.fold(!0, step);
+                assert_eq!(crc32(&sectors, len), slow, "{at:?} {len}");
+            }
         }
     }
 }

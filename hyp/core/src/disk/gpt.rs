@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::crc32::{crc32, update};
-use super::{SECTOR_SIZE, Window};
+use super::{SECTOR_SIZE, Sector, Window};
 
 /// Whence sectors are read.
 pub trait BlockRead {
@@ -19,8 +19,8 @@ pub trait BlockRead {
     type Error: fmt::Display;
     /// Sectors there are.
     fn sectors(&self) -> u64;
-    /// Reads whole sectors.
-    fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), Self::Error>;
+    /// Reads sectors from `sector` on.
+    fn read(&mut self, sector: u64, into: &mut [Sector]) -> Result<(), Self::Error>;
 }
 
 /// The disk's partitions, in the order of their entries.
@@ -168,7 +168,6 @@ impl fmt::Display for FindError {
     }
 }
 
-const SECTOR: usize = SECTOR_SIZE as usize;
 /// Sectors that one read fetches: MBR, header and 128 entries of 128 bytes.
 const FIRST_READ: u64 = 34;
 /// Offsets of the MBR's signature and of its four entries, and the type that protects a GPT (UEFI 2.10 5.2.3).
@@ -187,20 +186,41 @@ const ENTRY_NAME: core::ops::Range<usize> = 56..128;
 impl Gpt {
     /// Reads the partitions of a disk.
     pub fn read<R: BlockRead>(disk: &mut R) -> Result<Self, GptError<R::Error>> {
-        let mut start = vec![0; FIRST_READ.min(disk.sectors()) as usize * SECTOR];
+        let mut start = vec![Sector::default(); FIRST_READ.min(disk.sectors()) as usize];
         disk.read(0, &mut start).map_err(GptError::Read)?;
-        if !is_protective(&start) {
+        if !start.first().is_some_and(is_protective) {
             return Err(GptError::NoTable);
         }
-        let primary = match Table::read(disk, 1, &start).map_err(GptError::Read)? {
-            Ok(table) => return table.partitions(false),
+        let primary = match Self::read_table(disk, 1, &start)? {
+            Ok(gpt) => return Ok(gpt),
             Err(fault) => fault,
         };
         let last = disk.sectors().saturating_sub(1);
-        match Table::read(disk, last, &[]).map_err(GptError::Read)? {
-            Ok(table) => table.partitions(true),
+        match Self::read_table(disk, last, &[])? {
+            Ok(gpt) => Ok(Self { from_backup: true, ..gpt }),
             Err(backup) => Err(GptError::Damaged { primary, backup }),
         }
+    }
+
+    /// The table with its header at sector `lba`. `start` is what was read already from sector 0 on.
+    fn read_table<R: BlockRead>(
+        disk: &mut R,
+        lba: u64,
+        start: &[Sector],
+    ) -> Result<Result<Self, TableFault>, GptError<R::Error>> {
+        let mut own = Vec::new();
+        let sectors = read_or_take(disk, start, lba, 1, &mut own).map_err(GptError::Read)?;
+        let header = sectors.first().ok_or(TableFault::Signature);
+        let header = match header.and_then(|sector| Header::check(sector, lba, disk.sectors())) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let (at, count) = (header.entries_lba, header.entry_sectors());
+        let entries = read_or_take(disk, start, at, count, &mut own).map_err(GptError::Read)?;
+        if crc32(entries, header.entry_bytes() as usize) != header.entries_crc {
+            return Ok(Err(TableFault::Entries));
+        }
+        header.partitions(entries).map(Ok)
     }
 
     /// The partition with this label or PARTUUID.
@@ -214,77 +234,31 @@ impl Gpt {
     }
 }
 
-fn is_protective(start: &[u8]) -> bool {
-    let at = |i: usize| start.get(i).copied();
+fn is_protective(mbr: &Sector) -> bool {
+    let at = |i: usize| mbr.0.get(i).copied();
     at(MBR_SIGNATURE) == Some(0x55)
         && at(MBR_SIGNATURE + 1) == Some(0xaa)
         && MBR_TYPES.into_iter().any(|i| at(i) == Some(MBR_PROTECTIVE))
 }
 
-/// A table whose checksums are right.
-struct Table {
-    first_usable: u64,
-    last_usable: u64,
-    entry_size: usize,
-    entries: Vec<u8>,
-}
-
-impl Table {
-    /// The table with its header at sector `lba`. `start` is what was read already from sector 0 on.
-    fn read<R: BlockRead>(
-        disk: &mut R,
-        lba: u64,
-        start: &[u8],
-    ) -> Result<Result<Self, TableFault>, R::Error> {
-        let mut sector = [0; SECTOR];
-        read_from(disk, start, lba, &mut sector)?;
-        let header = match Header::check(&sector, lba, disk.sectors()) {
-            Ok(header) => header,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let mut entries = vec![0; (header.entry_sectors() * SECTOR_SIZE) as usize];
-        read_from(disk, start, header.entries_lba, &mut entries)?;
-        entries.truncate(header.entry_bytes() as usize);
-        if crc32(&entries) != header.entries_crc {
-            return Ok(Err(TableFault::Entries));
-        }
-        let Header { first_usable, last_usable, entry_size, .. } = header;
-        Ok(Ok(Self { first_usable, last_usable, entry_size: entry_size as usize, entries }))
+/// `count` sectors from `sector` on: of `start` where it has them, or read into `own`.
+fn read_or_take<'a, R: BlockRead>(
+    disk: &mut R,
+    start: &'a [Sector],
+    sector: u64,
+    count: u64,
+    own: &'a mut Vec<Sector>,
+) -> Result<&'a [Sector], R::Error> {
+    // The count is at most that of ENTRIES_MAX, and an index that does not fit is beyond what is there.
+    let from = usize::try_from(sector).unwrap_or(usize::MAX);
+    let there = start.get(from..).and_then(|rest| rest.get(..count as usize));
+    if let Some(sectors) = there {
+        return Ok(sectors);
     }
-
-    /// The partitions, all inside the usable sectors and apart from each other.
-    fn partitions<E>(&self, from_backup: bool) -> Result<Gpt, GptError<E>> {
-        let mut partitions = Vec::new();
-        for (entry, number) in self.entries.chunks_exact(self.entry_size).zip(1..) {
-            // An entry with a type of zero is not in use.
-            if entry.iter().take(16).all(|&byte| byte == 0) {
-                continue;
-            }
-            let (first, last) = (le64(entry, 32), le64(entry, 40));
-            if first < self.first_usable || last > self.last_usable || first > last {
-                return Err(GptError::Outside(number));
-            }
-            let mut guid = [0; 16];
-            guid.iter_mut().zip(entry.iter().skip(16)).for_each(|(to, from)| *to = *from);
-            let (label, partuuid) = (label(entry), Guid(guid));
-            // No overflow: the last usable sector is on the disk.
-            partitions.push(Partition {
-                number,
-                label,
-                partuuid,
-                first,
-                sectors: last - first + 1,
-            });
-        }
-        let mut sorted: Vec<&Partition> = partitions.iter().collect();
-        sorted.sort_unstable_by_key(|p| p.first);
-        for (a, b) in sorted.iter().zip(sorted.iter().skip(1)) {
-            if b.first - a.first < a.sectors {
-                return Err(GptError::Overlap(a.number.min(b.number), a.number.max(b.number)));
-            }
-        }
-        Ok(Gpt { partitions, from_backup })
-    }
+    own.clear();
+    own.resize(count as usize, Sector::default());
+    disk.read(sector, own)?;
+    Ok(own)
 }
 
 struct Header {
@@ -297,7 +271,8 @@ struct Header {
 }
 
 impl Header {
-    fn check(sector: &[u8; SECTOR], lba: u64, sectors: u64) -> Result<Self, TableFault> {
+    fn check(sector: &Sector, lba: u64, sectors: u64) -> Result<Self, TableFault> {
+        let sector = &sector.0;
         if sector.first_chunk() != Some(b"EFI PART") {
             return Err(TableFault::Signature);
         }
@@ -337,6 +312,41 @@ impl Header {
         sizes && places && (end <= first_usable || entries_lba > last_usable)
     }
 
+    /// The partitions, all inside the usable sectors and apart from each other.
+    fn partitions<E>(&self, entries: &[Sector]) -> Result<Gpt, GptError<E>> {
+        let mut partitions = Vec::new();
+        for number in 0..self.entry_count {
+            let at = u64::from(number) * u64::from(self.entry_size);
+            // An entry's size is a power of two and at least 128, so that its fields never cross a sector.
+            let sector = entries.get((at / SECTOR_SIZE) as usize);
+            let entry = sector.and_then(|s| s.0.get((at % SECTOR_SIZE) as usize..)?.first_chunk());
+            if let Some(entry) = entry.filter(|entry| is_used(entry)) {
+                partitions
+                    .push(self.partition(number + 1, entry).ok_or(GptError::Outside(number + 1))?);
+            }
+        }
+        let mut sorted: Vec<&Partition> = partitions.iter().collect();
+        sorted.sort_unstable_by_key(|p| p.first);
+        for (a, b) in sorted.iter().zip(sorted.iter().skip(1)) {
+            if b.first - a.first < a.sectors {
+                return Err(GptError::Overlap(a.number.min(b.number), a.number.max(b.number)));
+            }
+        }
+        Ok(Gpt { partitions, from_backup: false })
+    }
+
+    /// The partition that an entry describes, if it lies in the usable sectors.
+    fn partition(&self, number: u32, entry: &[u8; ENTRY_MIN as usize]) -> Option<Partition> {
+        let (first, last) = (le64(entry, 32), le64(entry, 40));
+        if first < self.first_usable || last > self.last_usable || first > last {
+            return None;
+        }
+        let guid = entry.get(16..).and_then(|rest| rest.first_chunk()).copied()?;
+        let (label, partuuid) = (label(entry), Guid(guid));
+        // No overflow: the last usable sector is on the disk.
+        Some(Partition { number, label, partuuid, first, sectors: last - first + 1 })
+    }
+
     fn entry_bytes(&self) -> u64 {
         u64::from(self.entry_count) * u64::from(self.entry_size)
     }
@@ -346,21 +356,10 @@ impl Header {
     }
 }
 
-/// Reads sectors, without the disk where `start` has them already.
-fn read_from<R: BlockRead>(
-    disk: &mut R,
-    start: &[u8],
-    sector: u64,
-    into: &mut [u8],
-) -> Result<(), R::Error> {
-    let there = usize::try_from(sector.saturating_mul(SECTOR_SIZE))
-        .ok()
-        .and_then(|from| start.get(from..)?.get(..into.len()));
-    match there {
-        Some(bytes) => into.copy_from_slice(bytes),
-        None => disk.read(sector, into)?,
-    }
-    Ok(())
+/// An entry with a type of zero is not in use (UEFI 2.10 5.3.3).
+#[inline]
+fn is_used(entry: &[u8; ENTRY_MIN as usize]) -> bool {
+    entry.first_chunk().is_some_and(|kind| u128::from_le_bytes(*kind) != 0)
 }
 
 fn label(entry: &[u8]) -> String {
@@ -384,6 +383,13 @@ mod tests {
     use super::*;
     use crate::disk::model::Random;
 
+    const SECTOR: usize = SECTOR_SIZE as usize;
+
+    /// The checksum of plain bytes.
+    fn crc32(bytes: &[u8]) -> u32 {
+        !update(!0, bytes)
+    }
+
     /// A disk in memory.
     struct Bytes {
         bytes: Vec<u8>,
@@ -395,10 +401,13 @@ mod tests {
         fn sectors(&self) -> u64 {
             (self.bytes.len() / SECTOR) as u64
         }
-        fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), Self::Error> {
+        fn read(&mut self, sector: u64, into: &mut [Sector]) -> Result<(), Self::Error> {
             self.reads += 1;
             let from = usize::try_from(sector).unwrap().checked_mul(SECTOR).ok_or("far")?;
-            into.copy_from_slice(self.bytes.get(from..from + into.len()).ok_or("beyond")?);
+            let there = self.bytes.get(from..from + into.len() * SECTOR).ok_or("beyond")?;
+            for (to, from) in into.iter_mut().zip(there.chunks_exact(SECTOR)) {
+                to.0.copy_from_slice(from);
+            }
             Ok(())
         }
     }

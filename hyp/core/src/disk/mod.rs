@@ -28,6 +28,17 @@ pub use shared::{Attached, Disk, ShareError};
 /// Bytes of a sector, the unit of all positions (VIRTIO 1.3 5.2.4: always 512).
 pub const SECTOR_SIZE: u64 = 512;
 
+/// The bytes of a sector. Aligned, so that a checksum takes them by words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(align(16))]
+pub struct Sector(pub [u8; SECTOR_SIZE as usize]);
+
+impl Default for Sector {
+    fn default() -> Self {
+        Self([0; SECTOR_SIZE as usize])
+    }
+}
+
 /// Most pieces of memory that one request can have.
 pub const MAX_SEGMENTS: usize = 96;
 

@@ -345,15 +345,16 @@ fn boot_reads_sectors_and_gives_its_frames_back() {
         let mut disk = VirtioDisk::new(model, hw).unwrap();
         let free = hw.free_frames();
         let mut reader = BootReader::new(&mut disk, hw).unwrap();
-        let mut bytes = vec![0; 34 * 512];
-        reader.read(66, &mut bytes).unwrap();
-        assert_eq!(bytes[33 * 512..], model.sector(99));
-        assert_eq!(reader.read(67, &mut bytes), Err(ReadError::Range));
-        assert_eq!(reader.read(0, &mut bytes[..100]), Err(ReadError::Range));
-        assert_eq!(reader.read(u64::MAX, &mut bytes[..512]), Err(ReadError::Range));
+        let mut sectors = vec![Sector::default(); 34];
+        reader.read(66, &mut sectors).unwrap();
+        assert_eq!(sectors[0].0[..], model.sector(66));
+        assert_eq!(sectors[33].0[..], model.sector(99));
+        assert_eq!(reader.read(67, &mut sectors), Err(ReadError::Range));
+        assert_eq!(reader.read(0, &mut [Sector::default(); 65]), Err(ReadError::Range));
+        assert_eq!(reader.read(u64::MAX, &mut sectors[..1]), Err(ReadError::Range));
         assert_eq!(reader.read(0, &mut []), Ok(()));
         model.state.borrow_mut().status_to_give = Some(1);
-        assert_eq!(reader.read(0, &mut bytes[..512]), Err(ReadError::Disk(DiskError::Failed)));
+        assert_eq!(reader.read(0, &mut sectors[..1]), Err(ReadError::Disk(DiskError::Failed)));
         drop(reader);
         assert_eq!(hw.free_frames(), free);
     }
@@ -365,9 +366,10 @@ fn boot_gives_up_on_a_disk_that_does_not_answer() {
     let mut disk = VirtioDisk::new(model, hw).unwrap();
     model.state.borrow_mut().deaf = true;
     let mut reader = BootReader::new(&mut disk, hw).unwrap();
-    assert_eq!(reader.read(0, &mut [0; 512]), Err(ReadError::Silent));
+    let mut sector = [Sector::default()];
+    assert_eq!(reader.read(0, &mut sector), Err(ReadError::Silent));
     assert_eq!(model.state.borrow().resets, 2);
-    assert_eq!(reader.read(0, &mut [0; 512]), Err(ReadError::Disk(DiskError::Lost)));
+    assert_eq!(reader.read(0, &mut sector), Err(ReadError::Disk(DiskError::Lost)));
     drop(reader);
     assert_eq!(disk.complete(hw), None);
 }
