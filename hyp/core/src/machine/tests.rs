@@ -798,7 +798,7 @@ fn no_sequence_of_exits_panics_or_touches_what_is_not_the_guests() {
         }));
         guest.hw.printed.borrow_mut().clear();
     }
-    assert!(seen.iter().all(|&count| count > 50), "each way out was taken: {seen:?}");
+    assert!(seen.iter().all(|&count| count > 10), "each way out was taken: {seen:?}");
     assert_eq!(guest.vm.life.phase(), Phase::Clearing, "an exit alone does not change it");
     let memory = guest.hw.memory.borrow();
     let (from, to) = ((RAM_PA - guest.hw.base.0) as usize, RAM_BYTES as usize);
