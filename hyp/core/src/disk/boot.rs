@@ -62,6 +62,8 @@ impl<'a, D: DiskDriver, H: Hw> BootReader<'a, D, H> {
         loop {
             self.driver.acknowledge();
             if let Some((_, result)) = self.driver.complete(self.hw) {
+                // To find nothing more is what arms the interrupt for the next request.
+                while self.driver.complete(self.hw).is_some() {}
                 return result.map_err(ReadError::Disk);
             }
             if self.hw.now().saturating_sub(begin) > patience {
