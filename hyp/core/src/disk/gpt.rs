@@ -168,8 +168,8 @@ impl fmt::Display for FindError {
     }
 }
 
-/// Sectors that one read fetches: MBR, header and 128 entries of 128 bytes.
-const FIRST_READ: u64 = 34;
+/// Sectors that the first read fetches: MBR, header and 128 entries of 128 bytes.
+pub const FIRST_READ: u64 = 34;
 /// Offsets of the MBR's signature and of its four entries, and the type that protects a GPT (UEFI 2.10 5.2.3).
 const MBR_SIGNATURE: usize = 510;
 const MBR_TYPES: [usize; 4] = [450, 466, 482, 498];

@@ -241,3 +241,24 @@ pub trait DiskDriver {
     /// Stops the disk for ever: no DMA is under way afterwards, and what was is completed as [`DiskError::Lost`].
     fn stop(&mut self);
 }
+
+impl<D: DiskDriver> DiskDriver for &mut D {
+    fn sectors(&self) -> u64 {
+        (**self).sectors()
+    }
+    fn read_only(&self) -> bool {
+        (**self).read_only()
+    }
+    fn submit(&mut self, hw: &impl Hw, request: &DiskRequest) -> Result<Accepted, SubmitError> {
+        (**self).submit(hw, request)
+    }
+    fn acknowledge(&mut self) {
+        (**self).acknowledge();
+    }
+    fn complete(&mut self, hw: &impl Hw) -> Option<(Tag, Result<(), DiskError>)> {
+        (**self).complete(hw)
+    }
+    fn stop(&mut self) {
+        (**self).stop();
+    }
+}

@@ -361,6 +361,43 @@ fn boot_reads_sectors_and_gives_its_frames_back() {
 }
 
 #[test]
+fn what_boot_read_ahead_is_there_when_it_is_wanted() {
+    let (hw, model) = machine(MODERN, 100);
+    let free = |hw: &FakeHw| hw.free_frames();
+    let mut reader = BootReader::new(VirtioDisk::new(model, hw).unwrap(), hw).unwrap();
+    let with_frames = free(hw);
+    model.state.borrow_mut().deferred = true;
+    reader.read_ahead(34).unwrap();
+    model.run(9);
+    model.state.borrow_mut().deferred = false;
+    let mut sectors = vec![Sector::default(); 34];
+    for count in [34, 1] {
+        reader.read(0, &mut sectors[..count]).unwrap();
+        assert_eq!(sectors[count - 1].0[..], model.sector(count as u64 - 1));
+    }
+    assert_eq!(model.state.borrow().log, [(kind::IN, 0, 34)]);
+    // Another read needs the frames.
+    reader.read(7, &mut sectors[..1]).unwrap();
+    reader.read(0, &mut sectors[..1]).unwrap();
+    assert_eq!(sectors[0].0[..], model.sector(0));
+    assert_eq!(model.state.borrow().log.len(), 3);
+    assert_eq!(reader.read_ahead(65), Err(ReadError::Range));
+
+    // Whatever is under way is over when the driver is taken.
+    reader.read_ahead(2).unwrap();
+    let mut disk = reader.into_driver();
+    assert_eq!(disk.complete(hw), None);
+    assert_eq!(free(hw), with_frames + 8);
+    // A reader that is forgotten while the disk writes to its frames keeps them.
+    model.state.borrow_mut().deferred = true;
+    let mut reader = BootReader::new(disk, hw).unwrap();
+    reader.read_ahead(200).unwrap_err();
+    reader.read_ahead(2).unwrap();
+    drop(reader);
+    assert_eq!(free(hw), with_frames);
+}
+
+#[test]
 fn boot_gives_up_on_a_disk_that_does_not_answer() {
     let (hw, model) = machine(MODERN, 100);
     let mut disk = VirtioDisk::new(model, hw).unwrap();
