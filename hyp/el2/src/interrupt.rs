@@ -2,7 +2,6 @@
 
 use tessera_abi::layout::{PMU_INTID, VTIMER_INTID};
 use tessera_core::addr::IntId;
-use tessera_core::hw::Hw;
 use tessera_core::life::Phase;
 use tessera_core::machine;
 use tessera_core::vcpu::Vcpu;

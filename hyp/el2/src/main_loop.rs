@@ -3,8 +3,7 @@
 //! Each core owns the one vCPU that the configuration gives it, as a local value. There is no other way to a
 //! [`Vcpu`], so no second core can have it.
 
-use tessera_core::addr::{VcpuId, VmId};
-use tessera_core::hw::Hw;
+use tessera_core::addr::VmId;
 use tessera_core::life::{Parked, Phase, StopReason};
 use tessera_core::machine::{self, Next};
 use tessera_core::psci::{self, Start};

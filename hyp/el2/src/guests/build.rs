@@ -30,13 +30,12 @@ use crate::sysreg::mrs;
 use crate::{accounts, cpu, id, memory, power};
 
 /// Everything that the guests are made of.
-struct Parts<'a> {
+struct Parts {
     files: Vec<File<'static>>,
     disk: Option<disk::BoardDisk>,
     seed: Option<Stream>,
     /// Physical memory that no guest may ever see.
     forbidden: Arc<[core::ops::Range<Pa>]>,
-    board: &'a Board<'a>,
 }
 
 /// Builds all guests that can be built.
@@ -64,7 +63,6 @@ pub fn build(board: &Board<'_>) -> Vec<Guest> {
         disk,
         seed: Stream::from_seed(board.rng_seed),
         forbidden: [image..image.offset(image_len)].into(),
-        board,
     };
     let mut guests: Vec<Guest> = Vec::with_capacity(config.vms.len());
     for vm in config.vms {
@@ -110,7 +108,7 @@ fn check_board(config: &mut Config, disk: Option<&disk::BoardDisk>) {
     config.reject(config::check_board(config, &facts));
 }
 
-fn build_one(config: VmConfig, id: VmId, parts: &mut Parts<'_>) -> Result<Guest, String> {
+fn build_one(config: VmConfig, id: VmId, parts: &mut Parts) -> Result<Guest, String> {
     let file = |path: &str| {
         let of_that_name = |file: &&File<'static>| file.paths().any(|name| name == path);
         parts.files.iter().find(of_that_name).map_or(&[][..], File::data)
@@ -133,7 +131,7 @@ fn new_vm(
     config: &VmConfig,
     id: VmId,
     ram: GuestRam,
-    parts: &mut Parts<'_>,
+    parts: &mut Parts,
 ) -> Result<Vm, String> {
     let mut disks = Vec::new();
     for (slot, wanted) in config.disks.iter().enumerate() {

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use spin::Mutex;
 use tessera_core::addr::{IntId, VmId};
@@ -48,7 +49,7 @@ pub struct BoardDisk {
 static DISK: Mutex<Option<Disk<Driver>>> = Mutex::new(None);
 
 /// The interrupt of the disk, 0 where there is none.
-static INTERRUPT: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+static INTERRUPT: AtomicU32 = AtomicU32::new(0);
 
 /// The first disk of the board, with its partitions; what is wrong with it is logged.
 pub fn find(board: &Board<'_>) -> Option<BoardDisk> {
@@ -103,8 +104,10 @@ impl BoardDisk {
 pub fn publish(disk: Option<BoardDisk>) {
     let Some(BoardDisk { disk, interrupt, .. }) = disk else { return };
     *DISK.lock() = Some(disk);
-    INTERRUPT.store(interrupt.0, core::sync::atomic::Ordering::Release);
+    INTERRUPT.store(interrupt.0, Ordering::Release);
     gic::enable_spi(interrupt, cpu::current_id(), true);
+    // Reading the partitions may have left the line high: the next request must raise it anew.
+    with_disk(|disk| disk.acknowledge());
 }
 
 /// Gives a request to the disk.
@@ -118,7 +121,7 @@ pub fn submit(request: &DiskRequest) -> Result<Accepted, SubmitError> {
 
 /// Handles interrupt `intid` if it is the disk's; whether it was.
 pub fn interrupt(intid: IntId) -> bool {
-    if intid.0 != INTERRUPT.load(core::sync::atomic::Ordering::Acquire) {
+    if intid.0 != INTERRUPT.load(Ordering::Acquire) {
         return false;
     }
     with_disk(|disk| disk.acknowledge());
