@@ -38,8 +38,14 @@ pub fn get() -> Option<u8> {
     (mmio::read32(UART + FR) & FR_RXFE == 0).then(|| mmio::read32(UART + DR) as u8)
 }
 
-/// Enables the UART, its transmitter and its receiver: QEMU's board leaves that to the firmware.
-pub(crate) fn init() {
+/// Line control (DDI 0183 3.3.7): 8 bits, FIFOs on.
+const LCR_H: u64 = 0x2c;
+
+/// Enables the UART, its FIFOs, transmitter and receiver, and none of its interrupts: QEMU's board leaves that to the
+/// firmware.
+pub fn init() {
+    mmio::write32(UART + IMSC, 0);
+    mmio::write32(UART + LCR_H, 0x70);
     mmio::write32(UART + CR, 0x301);
 }
 

@@ -118,7 +118,7 @@ pub fn lines() -> u32 {
 }
 
 /// Sets up the distributor: all SPIs in group 1, off, at the default priority, sent to the boot CPU.
-pub(crate) fn init_distributor() {
+pub fn init_distributor() {
     write32(GICD + CTLR, 0);
     wait_written(GICD);
     write32(GICD + CTLR, 1 << 4); // ARE
@@ -151,6 +151,7 @@ pub fn init_cpu() {
     }
     write32(sgi + ISENABLER, 0xffff);
     msr!("ICC_SRE_EL1", 7);
+    msr!("ICC_AP1R0_EL1", 0);
     msr!("ICC_PMR_EL1", 0xf0);
     msr!("ICC_BPR1_EL1", 0);
     msr!("ICC_CTLR_EL1", 0);
