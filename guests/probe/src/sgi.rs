@@ -110,13 +110,13 @@ fn routed(machine: &Machine) {
 }
 
 fn other(_: usize) {
-    cpu::irq_unmask();
+    // Masked from the look to the wait, so that the interrupt that ends it cannot come in between.
     loop {
         match DOING.load(SeqCst) {
             WAIT => cpu::wfi(),
             STOP => break,
             _ => core::hint::spin_loop(),
         }
+        cpu::with_irqs(|| ());
     }
-    cpu::irq_mask();
 }

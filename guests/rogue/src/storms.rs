@@ -54,13 +54,13 @@ pub fn interrupts(machine: &Machine, tally: &mut Tally) {
 }
 
 fn take(_: usize) {
-    cpu::irq_unmask();
+    // Masked from the look at STOP to the wait, so that the last interrupt cannot come in between.
     while STOP.load(Relaxed) == 0 {
         if TAKEN.load(Relaxed) & 64 == 0 {
             cpu::wfi();
         }
+        cpu::with_irqs(|| ());
     }
-    cpu::irq_mask();
 }
 
 /// Attack 16.
