@@ -130,6 +130,9 @@ impl<'a, D: DiskDriver, H: Hw> BootReader<'a, D, H> {
             self.driver.acknowledge();
             if let Some((_, result)) = self.driver.complete(self.hw) {
                 self.bounce.busy = false;
+                // To find nothing more is what arms the interrupt for the next request.
+                while self.driver.complete(self.hw).is_some() {}
+                self.driver.acknowledge();
                 return result.map_err(ReadError::Disk);
             }
             if self.hw.now().saturating_sub(begin) > patience {

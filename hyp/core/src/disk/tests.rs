@@ -398,6 +398,24 @@ fn what_boot_read_ahead_is_there_when_it_is_wanted() {
 }
 
 #[test]
+fn the_first_request_after_boot_reads_raises_the_interrupt() {
+    for make in [MODERN, LEGACY, POOR] {
+        let (hw, model) = machine(make, 100);
+        let mut disk = VirtioDisk::new(model, hw).unwrap();
+        let mut reader = BootReader::new(&mut disk, hw).unwrap();
+        for sector in 0..3 {
+            reader.read(sector, &mut [Sector::default()]).unwrap();
+        }
+        drop(reader);
+        assert_eq!(model.read32(reg::INTERRUPT_STATUS), 0);
+        let before = model.state.borrow().interrupts;
+        let request = transfer(DiskOp::Read, 0, &[(MEMORY, 512)]);
+        assert_eq!(disk.submit(hw, &request), Ok(Accepted::Queued));
+        assert_eq!(model.state.borrow().interrupts, before + 1);
+    }
+}
+
+#[test]
 fn boot_gives_up_on_a_disk_that_does_not_answer() {
     let (hw, model) = machine(MODERN, 100);
     let mut disk = VirtioDisk::new(model, hw).unwrap();
