@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::apt::{Archive, Root};
@@ -73,7 +73,7 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         program: "dumpimage",
         packages: &["u-boot-tools"],
-        purpose: "to list what is in a bundle",
+        purpose: "a look into bundles",
         version: "-V",
         backports: false,
         works: |_| true,
@@ -118,44 +118,55 @@ pub fn ensure_tools(workspace: &Workspace) -> Result<()> {
     }
     let archive = Archive::of_this_machine()?;
     eprintln!("will install Debian packages on this machine:");
-    let mut packages = Vec::new();
+    let (mut own, mut backports) = (Vec::new(), Vec::new());
     for tool in &missing {
-        let suite =
-            if tool.backports { format!("/{}-backports", archive.codename) } else { String::new() };
-        let (first, rest) = tool.packages.split_first().context("a tool has a package")?;
-        packages.push(format!("{first}{suite}"));
-        packages.extend(rest.iter().map(ToString::to_string));
+        if tool.backports { &mut backports } else { &mut own }.extend(tool.packages);
         eprintln!("  {:<28} {}", tool.packages.join(" "), tool.purpose);
     }
     if compiler {
-        let wanted = toolchain::DEBIAN_PACKAGES;
-        packages.extend(wanted.iter().map(ToString::to_string));
-        eprintln!(
-            "  {:<28} compiler, as this one cannot build for {}",
-            wanted.join(" "),
-            toolchain::TARGET
-        );
+        own.extend(toolchain::DEBIAN_PACKAGES);
+        let packages = toolchain::DEBIAN_PACKAGES.join(" ");
+        eprintln!("  {packages} a compiler: this one cannot build for {}", toolchain::TARGET);
     }
-    install(workspace, &archive, &packages)?;
+    install(workspace, &archive, &own, &backports)?;
     for tool in missing {
         ensure!(tool.is_here(), "{} was installed and still does not work", tool.program);
     }
     Toolchain::require().map(|_| ())
 }
 
-fn install(workspace: &Workspace, archive: &Archive, packages: &[String]) -> Result<()> {
+/// Installs the release's `own` packages and those from its `backports`, which bring their dependencies from there.
+fn install(
+    workspace: &Workspace,
+    archive: &Archive,
+    own: &[&str],
+    backports: &[&str],
+) -> Result<()> {
     let root = Root::host(workspace.target("apt/host"), &archive.with_backports())?;
     step("reading Debian's list of packages", || root.update())?;
-    let mut apt = root.command("apt-get");
-    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-    if !is_root() {
-        bail!(
-            "only root can install packages. Run this, then try again:\n  sudo {}",
-            proc::show(&apt)
-        );
+    let suites = [archive.codename.clone(), format!("{}-backports", archive.codename)];
+    let mut calls = Vec::new();
+    for (suite, packages) in suites.iter().zip([own, backports]) {
+        let mut apt = root.command("apt-get");
+        apt.args(["install", "--yes", "--no-install-recommends"]);
+        if suite != &archive.codename {
+            apt.arg(format!("--target-release={suite}"));
+        }
+        apt.args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+        if !packages.is_empty() {
+            calls.push(apt);
+        }
     }
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
-    step("installing", || proc::output(&mut apt).map(|_| ()))
+    if !is_root() {
+        let calls: Vec<String> =
+            calls.iter().map(|call| format!("sudo {}", proc::show(call))).collect();
+        let calls = calls.join(" &&\n  ");
+        bail!("only root can install packages. Run this, then try again:\n  {calls}");
+    }
+    for call in &mut calls {
+        step("installing", || proc::output(call))?;
+    }
+    Ok(())
 }
 
 fn is_root() -> bool {
