@@ -204,9 +204,8 @@ impl Queue {
             return Ok(None);
         }
         let slot = u64::from(self.next_avail & self.size.wrapping_sub(1));
-        let mut head = [0; 2];
-        ram.read(hw, self.avail.offset(RING_ELEMENTS + slot * AVAIL_ELEMENT), &mut head)?;
-        let head = u16::from_le_bytes(head);
+        let at = self.avail.offset(RING_ELEMENTS + slot * AVAIL_ELEMENT);
+        let head = ram.load_u16_acquire(hw, at)?;
         if head >= self.size {
             return Err(QueueError::Head);
         }

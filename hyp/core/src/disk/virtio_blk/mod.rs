@@ -71,8 +71,8 @@ const AVAIL_ELEMENT: u64 = 2;
 const USED_ELEMENT: u64 = 8;
 /// Flag of the used ring: the disk needs no notifications (VIRTIO 1.3 2.7.8).
 const USED_NO_NOTIFY: u16 = 1;
-/// What a status byte holds until the disk has written it.
-const STATUS_UNWRITTEN: u8 = 0xff;
+/// What a status byte, and the byte behind it, hold until the disk has written it.
+const STATUS_UNWRITTEN: u16 = 0xffff;
 
 /// The disk broke the protocol.
 struct Broken;
@@ -135,11 +135,8 @@ impl<R: Registers> VirtioDisk<R> {
         // The sector of a request that carries a range, or none, is 0 (VIRTIO 1.3 5.2.6.1).
         let sector = if by_range || part.op == DiskOp::Flush { 0 } else { part.sector };
         let head = u128::from(code) | u128::from(sector) << 64;
-        let mut frame = [STATUS_UNWRITTEN; CONTROL_STATUS as usize + 1];
-        if let Some(header) = frame.first_chunk_mut() {
-            *header = head.to_le_bytes();
-        }
-        hw.write(control, &frame);
+        hw.write(control, &head.to_le_bytes());
+        hw.store_u16_release(control.offset(CONTROL_STATUS), STATUS_UNWRITTEN);
 
         let range = [Segment { at: control.offset(CONTROL_RANGE), len: RANGE_SIZE as u32 }];
         if by_range {
@@ -177,7 +174,7 @@ impl<R: Registers> VirtioDisk<R> {
     fn offer(&mut self, hw: &impl Hw, head: u16) {
         let Layout { avail, used, size, .. } = self.layout;
         let slot = u64::from(self.avail_idx & size.wrapping_sub(1));
-        hw.write(avail.offset(RING_ELEMENTS + slot * AVAIL_ELEMENT), &head.to_le_bytes());
+        hw.store_u16_release(avail.offset(RING_ELEMENTS + slot * AVAIL_ELEMENT), head);
         self.avail_idx = self.avail_idx.wrapping_add(1);
         hw.store_u16_release(avail.offset(RING_IDX), self.avail_idx);
         // The index must be visible before the disk's wish is read, or both sides wait for each other.
@@ -201,12 +198,13 @@ impl<R: Registers> VirtioDisk<R> {
         }
         let Layout { used, size, stride, .. } = self.layout;
         let place = u64::from(self.next_used & size.wrapping_sub(1));
-        let mut id = [0; 4];
-        hw.read(used.offset(RING_ELEMENTS + place * USED_ELEMENT), &mut id);
+        let mut element = [0; USED_ELEMENT as usize];
+        hw.read(used.offset(RING_ELEMENTS + place * USED_ELEMENT), &mut element);
         self.next_used = self.next_used.wrapping_add(1);
-        let id = u32::from_le_bytes(id);
+        // The chain; how much was written of it is known.
+        let id = u64::from_le_bytes(element) as u32;
         let slot = u16::try_from(id / u32::from(stride)).map_err(|_| Broken)?;
-        if slot >= self.layout.slots || id % u32::from(stride) != 0 {
+        if slot >= self.layout.slots || !id.is_multiple_of(u32::from(stride)) {
             return Err(Broken);
         }
         Ok(Some(slot))
@@ -232,11 +230,10 @@ impl<R: Registers> VirtioDisk<R> {
 
     #[inline]
     fn result(&self, hw: &impl Hw, slot: u16) -> Result<(), DiskError> {
-        let mut status = [0];
-        hw.read(self.layout.control(slot).offset(CONTROL_STATUS), &mut status);
+        let status = hw.load_u16_acquire(self.layout.control(slot).offset(CONTROL_STATUS)) as u8;
         match status {
-            [s] if s == Status::Ok as u8 => Ok(()),
-            [s] if s == Status::Unsupported as u8 => Err(DiskError::Unsupported),
+            s if s == Status::Ok as u8 => Ok(()),
+            s if s == Status::Unsupported as u8 => Err(DiskError::Unsupported),
             _ => Err(DiskError::Failed),
         }
     }
