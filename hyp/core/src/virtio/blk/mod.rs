@@ -1,6 +1,6 @@
 //! A guest's disk: a virtio block device (VIRTIO 1.3 5.2) on a window of the board's disk.
 //!
-//! A notification makes the device take request after request from its queue, judge each ([`request`]) and hand it to
+//! A notification makes the device take request after request from its queue, judge each (`request`) and hand it to
 //! the board's disk with the guest's own pages as the target. The disk's completion comes back through
 //! [`VirtioBlk::finish`]. Nothing is copied and nobody waits.
 //!
