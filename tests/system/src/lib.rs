@@ -1,0 +1,23 @@
+//! What system tests are made of: a board to start, a console to talk to, and files to boot from.
+//!
+//! A test builds a [`Scene`] (a directory with a configuration, its bundle and a disk), starts a [`Target`] in it, and
+//! from then on only reads and types what a user would. [`Target`] knows a board as something with a console and a
+//! power switch ([`Board`]), so that the same tests can run on a board on a shelf; [`qemu`] is the one that everybody
+//! has.
+//!
+//! One board runs at a time, because two emulated ones on a small machine are five times slower, and time-outs would
+//! have to be told from hang-ups.
+
+pub mod artefacts;
+pub mod config;
+pub mod disk;
+pub mod qemu;
+pub mod scene;
+pub mod screen;
+pub mod target;
+
+pub use config::Guest;
+pub use disk::Partition;
+pub use qemu::Qemu;
+pub use scene::Scene;
+pub use target::{Board, Target};

@@ -1,0 +1,156 @@
+//! QEMU's `virt` board, with a choice of what differs between boards.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::artefacts::{Artefact, root};
+use crate::target::Board;
+
+/// How to start it.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// Options of `-M virt`.
+    pub machine: String,
+    /// `-cpu`.
+    pub cpu: String,
+    /// `-m`.
+    pub memory: String,
+    /// `-smp`.
+    pub cores: u32,
+    /// `-kernel`.
+    pub kernel: PathBuf,
+    /// `-initrd`.
+    pub bundle: Option<PathBuf>,
+    /// The board's disk.
+    pub disk: Option<PathBuf>,
+    /// Semihosting, by which Tessera tells an exit status. It would let guests reach the host, so tests that run
+    /// hostile ones leave it off.
+    pub semihosting: bool,
+}
+
+impl Default for Qemu {
+    /// The sample's board, without bundle and disk.
+    fn default() -> Self {
+        Self {
+            machine: "virtualization=on,gic-version=3".into(),
+            cpu: "cortex-a72".into(),
+            memory: "2G".into(),
+            cores: 4,
+            kernel: Artefact::Image.path(),
+            bundle: None,
+            disk: None,
+            semihosting: false,
+        }
+    }
+}
+
+impl Qemu {
+    /// The board, off.
+    pub fn board(&self) -> Box<dyn Board> {
+        let process = None;
+        let errors = Arc::default();
+        Box::new(Emulated { command: self.command(), process, errors, turn: None })
+    }
+
+    fn command(&self) -> Command {
+        let mut qemu = Command::new(Artefact::Qemu.path());
+        let separator = if self.machine.is_empty() { "" } else { "," };
+        qemu.args(["-M", &format!("virt{separator}{}", self.machine), "-cpu", &self.cpu]);
+        qemu.args(["-m", &self.memory, "-smp", &self.cores.to_string()]);
+        qemu.args(["-display", "none", "-nic", "none", "-monitor", "none", "-serial", "stdio"]);
+        qemu.arg("-kernel").arg(&self.kernel);
+        if let Some(bundle) = &self.bundle {
+            qemu.arg("-initrd").arg(bundle);
+        }
+        if let Some(disk) = &self.disk {
+            let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+            qemu.args(["-global", "virtio-mmio.force-legacy=false", "-drive", &drive]);
+            qemu.args(["-device", "virtio-blk-device,drive=disk"]);
+        }
+        if self.semihosting {
+            qemu.args(["-semihosting-config", "enable=on,target=native"]);
+        }
+        qemu
+    }
+}
+
+/// The turn to run QEMU: one within this process, and one among all that test this tree.
+struct Turn {
+    _process: MutexGuard<'static, ()>,
+    _tree: File,
+}
+
+impl Turn {
+    fn take() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let process = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = root().join("target/system");
+        std::fs::create_dir_all(&directory).expect("target/system can be made");
+        let path = directory.join("qemu.lock");
+        let tree = File::options().create(true).append(true).open(&path);
+        let tree = tree.unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
+        tree.lock().expect("a file of ours can be locked");
+        Self { _process: process, _tree: tree }
+    }
+}
+
+struct Emulated {
+    command: Command,
+    process: Option<Child>,
+    /// What QEMU itself said.
+    errors: Arc<Mutex<String>>,
+    turn: Option<Turn>,
+}
+
+impl Board for Emulated {
+    fn switch_on(&mut self) -> (Box<dyn Read + Send>, Box<dyn Write + Send>) {
+        self.turn = Some(Turn::take());
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("QEMU starts");
+        let console = child.stdout.take().expect("it is piped");
+        let keyboard = child.stdin.take().expect("it is piped");
+        let mut stderr = child.stderr.take().expect("it is piped");
+        let errors = self.errors.clone();
+        thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok(count @ 1..) = stderr.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..count]);
+                errors.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            }
+        });
+        self.process = Some(child);
+        (Box::new(console), Box::new(keyboard))
+    }
+
+    fn switch_off(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.turn = None;
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        let child = self.process.as_mut()?;
+        for _ in 0..100 {
+            if let Ok(Some(status)) = child.try_wait() {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        None
+    }
+
+    fn describe(&self) -> String {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}\n{errors}", words.join(" "))
+    }
+}

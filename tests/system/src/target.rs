@@ -1,0 +1,275 @@
+//! A running board and a reader of its console who is patient, but not for ever.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::screen::{Screen, TESSERA};
+
+/// How long to wait for something that takes a second on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Lines of each that are printed when a test fails.
+const LAST_LINES: usize = 150;
+/// The key that moves the focus.
+const SWITCH: u8 = 0x1d;
+
+/// Something with a console and a power switch.
+pub trait Board {
+    /// Switches it on: what it prints, and what takes what is typed.
+    fn switch_on(&mut self) -> (Box<dyn Read + Send>, Box<dyn Write + Send>);
+    /// Switches it off.
+    fn switch_off(&mut self);
+    /// The status with which it ended by itself, waiting a moment for it.
+    fn ended(&mut self) -> Option<i32>;
+    /// What it is, for a person who wants to see for himself.
+    fn describe(&self) -> String;
+}
+
+/// What the reader has seen.
+struct Seen {
+    screen: Screen,
+    closed: bool,
+}
+
+/// A board that runs.
+pub struct Target {
+    board: Box<dyn Board>,
+    keyboard: Box<dyn Write + Send>,
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+    guests: Vec<String>,
+    /// How much of what each said was taken note of.
+    marks: BTreeMap<String, usize>,
+    commands: u32,
+    patience: Duration,
+}
+
+impl Target {
+    /// Switches `board` on. `guests` are those that are going to run, in the order of the configuration.
+    pub fn start(mut board: Box<dyn Board>, guests: &[&str]) -> Self {
+        let (mut console, keyboard) = board.switch_on();
+        let seen = Seen { screen: Screen::new(guests), closed: false };
+        let seen = Arc::new((Mutex::new(seen), Condvar::new()));
+        let shared = seen.clone();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            loop {
+                let count = console.read(&mut bytes).unwrap_or(0);
+                let mut seen = lock(&shared.0);
+                seen.screen.feed(&bytes[..count]);
+                seen.closed = count == 0;
+                shared.1.notify_all();
+                if seen.closed {
+                    return;
+                }
+            }
+        });
+        Self {
+            board,
+            keyboard,
+            seen,
+            guests: guests.iter().map(ToString::to_string).collect(),
+            marks: BTreeMap::new(),
+            commands: 0,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Waits longer from now on: `times` the usual.
+    pub fn be_patient(&mut self, times: u32) {
+        self.patience = PATIENCE * times;
+    }
+
+    /// Waits until `who` says `what`, after all that was waited for before, and takes note of it.
+    #[track_caller]
+    pub fn expect(&mut self, who: &str, what: &str) {
+        self.wait_for(who, what, |said| said.find(what).map(|at| (at + what.len(), ())));
+    }
+
+    /// Waits for a whole line of `who` that contains `what`, and returns it.
+    #[track_caller]
+    pub fn line(&mut self, who: &str, what: &str) -> String {
+        self.wait_for(who, what, |said| {
+            let at = said.find(what)?;
+            let start = said[..at].rfind('\n').map_or(0, |end| end + 1);
+            let end = at + said[at..].find('\n')?;
+            Some((end + 1, said[start..end].to_string()))
+        })
+    }
+
+    /// What `who` said and nobody took note of yet.
+    pub fn rest(&self, who: &str) -> String {
+        let said = self.said(who);
+        said.get(self.mark(who)..).unwrap_or_default().to_string()
+    }
+
+    /// All that `who` said.
+    pub fn said(&self, who: &str) -> String {
+        lock(&self.seen.0).screen.said(who)
+    }
+
+    /// Types.
+    #[track_caller]
+    pub fn send(&mut self, text: &str) {
+        let sent = self.keyboard.write_all(text.as_bytes()).and_then(|()| self.keyboard.flush());
+        if sent.is_err() {
+            self.fail(&format!("could not type `{}`: the board is off", text.trim_end()));
+        }
+    }
+
+    /// Gives `who` the focus.
+    #[track_caller]
+    pub fn focus(&mut self, who: &str) {
+        if lock(&self.seen.0).screen.focus() == who {
+            return;
+        }
+        let place = self.guests.iter().position(|guest| guest == who);
+        let digit = place.expect("only guests have the focus") + 1;
+        self.send(&format!("{}{digit}", char::from(SWITCH)));
+        let what = format!("the focus on {who}");
+        self.wait(TESSERA, &what, |screen, _| (screen.focus() == who).then_some((0, ())));
+    }
+
+    /// Gives `who` the focus and waits for its shell's prompt.
+    #[track_caller]
+    pub fn prompt(&mut self, who: &str) {
+        self.focus(who);
+        self.expect(who, &format!("{who}:~# "));
+    }
+
+    /// Has `who`'s shell run `command`, and returns what it printed. It has to succeed.
+    #[track_caller]
+    pub fn shell(&mut self, who: &str, command: &str) -> String {
+        let (status, output) = self.try_shell(who, command);
+        if status != 0 {
+            self.fail(&format!("`{command}` in {who} ended with {status}: {output}"));
+        }
+        output
+    }
+
+    /// Has `who`'s shell run `command`: its exit status, and what it printed.
+    #[track_caller]
+    pub fn try_shell(&mut self, who: &str, command: &str) -> (i32, String) {
+        self.focus(who);
+        self.commands += 1;
+        let n = self.commands;
+        // Quotes keep the terminal's echo of the command from being taken for its output.
+        self.send(&format!("echo B''EGIN-{n}; {command}; echo E''ND-{n} $?\n"));
+        let (begin, end) = (format!("BEGIN-{n}\n"), format!("END-{n} "));
+        self.wait_for(who, command, |said| {
+            let from = said.find(&begin)? + begin.len();
+            let output = &said[from..];
+            let to = output.find(&end)?;
+            let rest = &output[to + end.len()..];
+            let line = rest.find('\n')?;
+            let status = rest[..line].trim().parse().ok()?;
+            Some((from + to + end.len() + line, (status, output[..to].trim_end().to_string())))
+        })
+    }
+
+    /// Waits until the board ends by itself: its exit status.
+    #[track_caller]
+    pub fn end(&mut self) -> i32 {
+        self.wait_for_end();
+        match self.board.ended() {
+            Some(status) => status,
+            None => self.fail("the console was closed, but the board runs on"),
+        }
+    }
+
+    #[track_caller]
+    fn wait_for_end(&mut self) {
+        let deadline = Instant::now() + self.patience;
+        let seen = self.seen.clone();
+        let mut now = lock(&seen.0);
+        while !now.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(now);
+                self.fail("the board does not end");
+            }
+            now = seen.1.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Sleeps, for what is to go on unwatched.
+    pub fn let_run(&self, time: Duration) {
+        thread::sleep(time);
+    }
+
+    fn mark(&self, who: &str) -> usize {
+        self.marks.get(who).copied().unwrap_or(0)
+    }
+
+    #[track_caller]
+    fn wait_for<T>(
+        &mut self,
+        who: &str,
+        what: &str,
+        find: impl Fn(&str) -> Option<(usize, T)>,
+    ) -> T {
+        self.wait(who, &format!("`{what}` from {who}"), |screen, mark| {
+            find(screen.said(who).get(mark..)?)
+        })
+    }
+
+    /// Waits until `find`, given the screen and the mark of `who`, has found something, and moves the mark behind it.
+    #[track_caller]
+    fn wait<T>(
+        &mut self,
+        who: &str,
+        what: &str,
+        find: impl Fn(&Screen, usize) -> Option<(usize, T)>,
+    ) -> T {
+        let begin = Instant::now();
+        let mark = self.mark(who);
+        let seen = self.seen.clone();
+        let mut now = lock(&seen.0);
+        let why = loop {
+            if let Some((further, found)) = find(&now.screen, mark) {
+                self.marks.insert(who.to_string(), mark + further);
+                return found;
+            }
+            if now.screen.said(TESSERA).contains("TESSERA PANIC") {
+                break "Tessera panicked";
+            }
+            if now.closed {
+                break "the board ended";
+            }
+            let left = self.patience.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                break "the time is over";
+            }
+            now = seen.1.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        drop(now);
+        self.fail(&format!("{why} after {:.0?}, waiting for {what}", begin.elapsed()))
+    }
+
+    /// Fails the test, and says all that is known.
+    #[track_caller]
+    pub fn fail(&mut self, why: &str) -> ! {
+        // What is on its way may tell more.
+        thread::sleep(Duration::from_millis(200));
+        let mut report = format!("{why}\n");
+        for (who, said) in lock(&self.seen.0).screen.all() {
+            let lines: Vec<&str> = said.lines().collect();
+            let from = lines.len().saturating_sub(LAST_LINES);
+            report.push_str(&format!("--- what {who} printed ({} lines)\n", lines.len()));
+            lines[from..].iter().for_each(|line| report.push_str(&format!("{line}\n")));
+        }
+        report.push_str(&format!("--- the board\n{}\n", self.board.describe()));
+        panic!("{report}");
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.board.switch_off();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,22 @@
+//! A guest that attacks, and another that must not notice.
+
+use tessera_system_tests::{Guest, Scene};
+
+use crate::reboots::{check_checksums, start_checksums};
+use crate::{number, start, web_and_db};
+
+#[test]
+fn one_guest_computes_undisturbed_while_the_other_attacks_in_every_way() {
+    let scene = Scene::new("rogue");
+    let [_, db] = web_and_db();
+    let rogue = Guest::rogue("web", &[0, 1]).disk("web");
+    let mut target = start(&scene, &[rogue, db], &["web", "db"]);
+    target.be_patient(3);
+    start_checksums(&mut target);
+    let done = target.line("web", "ROGUE-DONE");
+    let said = target.said("web");
+    assert_eq!(number(&done, "broken"), 0, "{said}");
+    assert_eq!(number(&done, "attacks"), 20, "{said}");
+    assert_eq!(said.matches("survived ").count(), 20, "{said}");
+    check_checksums(&mut target);
+}

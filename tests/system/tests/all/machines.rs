@@ -1,0 +1,82 @@
+//! Boards and guests of other sizes than the sample's.
+
+use std::process::Command;
+
+use tessera_system_tests::artefacts::{Artefact, run};
+use tessera_system_tests::{Guest, Qemu, Scene, Target};
+
+use crate::{number, start, web_and_db};
+
+#[test]
+fn a_guest_may_have_all_four_cores() {
+    let scene = Scene::new("four");
+    let guest = Guest::debian("web", &[3, 1, 0, 2]).disk("web");
+    let mut target = start(&scene, &[guest], &["web"]);
+    assert_eq!(number(&target.line("web", "GUEST-READY"), "cpus"), 4);
+    target.prompt("web");
+    // Each of them takes work and its own timer's interrupts.
+    let work =
+        "for cpu in 0 1 2 3; do taskset -p $((1<<cpu)) $$ >/dev/null && usleep 30000 || exit; done";
+    target.shell("web", &format!("sh -c '{work}'"));
+    let ticks = target.shell("web", "grep arch_timer /proc/interrupts");
+    let counts = ticks.split_whitespace().skip(1).take(4);
+    assert!(counts.clone().all(|count| count.parse::<u64>().is_ok_and(|n| n > 0)), "{ticks}");
+    assert_eq!(counts.count(), 4);
+}
+
+#[test]
+fn a_kernel_packed_with_gzip_is_unpacked() {
+    let scene = Scene::new("gzip");
+    let packed = scene.path("vmlinuz.gz");
+    let shell =
+        format!("gzip -1 -c '{}' >'{}'", Artefact::Kernel.path().display(), packed.display());
+    run(Command::new("sh").args(["-c", &shell]));
+    let guest = Guest::debian("web", &[0]).kernel(packed).disk("web");
+    let mut target = start(&scene, &[guest], &["web"]);
+    target.line("web", "GUEST-READY web cpus=1 ");
+    // And again from the same bundle.
+    target.prompt("web");
+    target.send("reboot -f\n");
+    target.line("web", "GUEST-READY web cpus=1 ");
+}
+
+#[test]
+fn a_guest_whose_cores_the_board_does_not_have_is_left_out_and_the_other_starts() {
+    let scene = Scene::new("two-cores");
+    let bundle = Some(scene.bundle(&web_and_db()));
+    let (disk, _) = scene.disk(&crate::partitions());
+    let qemu = Qemu { bundle, disk: Some(disk), cores: 2, ..Qemu::default() };
+    let mut target = Target::start(qemu.board(), &["web"]);
+    let problem = target.line("tessera", "db/cpus:");
+    assert!(problem.contains("core 2"), "{problem}");
+    target.line("web", "GUEST-READY web cpus=2 ");
+}
+
+#[test]
+fn a_guest_may_have_more_than_four_gigabytes() {
+    let scene = Scene::new("big-guest");
+    let bundle = Some(scene.bundle(&[Guest::debian("web", &[0, 1, 2, 3]).memory("5G")]));
+    let qemu = Qemu { bundle, memory: "8G".into(), ..Qemu::default() };
+    let mut target = Target::start(qemu.board(), &["web"]);
+    target.be_patient(2);
+    let mem = number(&target.line("web", "GUEST-READY"), "mem") >> 10;
+    assert!((4900..5120).contains(&mem), "{mem}");
+}
+
+#[test]
+fn guests_of_the_same_kernel_with_a_core_each_run_side_by_side() {
+    let scene = Scene::new("four-guests");
+    let names = ["a", "b", "c", "d"];
+    let guests = [0, 1, 2, 3].map(|n| Guest::debian(names[n as usize], &[n]).memory("96M"));
+    let bundle = Some(scene.bundle(&guests));
+    let mut target = Target::start(Qemu { bundle, ..Qemu::default() }.board(), &names);
+    target.be_patient(2);
+    for name in names {
+        let ready = target.line(name, "GUEST-READY");
+        assert_eq!((number(&ready, "cpus"), number(&ready, "disk")), (1, 0), "{ready}");
+    }
+    for name in names {
+        target.prompt(name);
+        assert_eq!(target.shell(name, "hostname"), name);
+    }
+}

@@ -1,0 +1,39 @@
+//! Tessera with its guests on a board, as a user sees it.
+//!
+//! `cargo xtask test` makes what is booted and runs this with `--test-threads=1`; a part of a name picks tests.
+
+mod attacks;
+mod console;
+mod disks;
+mod machines;
+mod probe;
+mod reboots;
+mod refusals;
+mod sample;
+
+use tessera_system_tests::{Guest, Partition, Qemu, Scene, Target};
+
+/// The two Debian guests of most tests, each with a disk of its own size and content.
+fn web_and_db() -> [Guest; 2] {
+    [Guest::debian("web", &[0, 1]).disk("web"), Guest::debian("db", &[2, 3]).disk("db")]
+}
+
+fn partitions() -> [Partition; 2] {
+    [Partition::ext4("web", 16, "this is web"), Partition::ext4("db", 24, "this is db")]
+}
+
+/// Starts these guests on the sample's board with the disk of [`partitions`].
+fn start(scene: &Scene, guests: &[Guest], names: &[&str]) -> Target {
+    let bundle = Some(scene.bundle(guests));
+    let (disk, _) = scene.disk(&partitions());
+    let qemu = Qemu { bundle, disk: Some(disk), ..Qemu::default() };
+    Target::start(qemu.board(), names)
+}
+
+/// The number of `key=N` in a line.
+#[track_caller]
+fn number(line: &str, key: &str) -> u64 {
+    let value = line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    let value = value.unwrap_or_else(|| panic!("no {key}= in `{line}`"));
+    value.parse().unwrap_or_else(|_| panic!("{key}={value} is no number"))
+}

@@ -1,0 +1,98 @@
+//! Guests that stop, start again or crash, each alone.
+
+use crate::{number, start, web_and_db};
+use tessera_system_tests::{Scene, Target};
+
+/// Lets `db` check its disk's content over and over: `SUM n hash` lines.
+pub fn start_checksums(target: &mut Target) {
+    target.line("db", "GUEST-READY db");
+    target.prompt("db");
+    let make = "dd if=/dev/urandom of=/mnt/blob bs=64k count=32 2>/dev/null && sync";
+    target.shell("db", make);
+    target.send(
+        "n=0; while :; do n=$((n+1)); echo 3 >/proc/sys/vm/drop_caches; \
+         set -- $(md5sum /mnt/blob); echo S''UM n=$n $1; done\n",
+    );
+    target.line("db", "SUM n=1 ");
+}
+
+/// Waits until `db` has gone on by some rounds, and checks that nothing came between since the loop began.
+#[track_caller]
+pub fn check_checksums(target: &mut Target) {
+    let _ = target.rest("db");
+    let so_far = sums(&target.said("db")).len();
+    target.expect("db", &format!("SUM n={} ", so_far + 3));
+    let said = target.said("db");
+    let sums = sums(&said);
+    for (place, line) in sums.iter().enumerate() {
+        assert_eq!(number(line, "n"), place as u64 + 1, "a round is missing before `{line}`");
+        assert_eq!(line.split(' ').next_back(), sums[0].split(' ').next_back(), "{line}");
+    }
+    for trouble in ["soft lockup", "rcu:", "Oops", "I/O error", "Kernel panic", "GUEST-READY"] {
+        let times = said.matches(trouble).count();
+        assert_eq!(times, usize::from(trouble == "GUEST-READY"), "db says `{trouble}`");
+    }
+}
+
+fn sums(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| line.starts_with("SUM n=")).collect()
+}
+
+#[test]
+fn what_was_written_and_synced_is_there_after_a_reboot_and_in_no_other_guests_disk() {
+    let scene = Scene::new("reboot");
+    let mut target = start(&scene, &web_and_db(), &["web", "db"]);
+    target.prompt("web");
+    target.shell("web", "echo kept >/mnt/note && md5sum /bin/busybox >/mnt/sum && sync");
+    target.send("reboot -f\n");
+    target.line("tessera", "web starts anew");
+    target.line("web", "GUEST-READY web");
+    target.prompt("web");
+    assert_eq!(target.shell("web", "cat /mnt/note"), "kept");
+    target.shell("web", "md5sum -c /mnt/sum");
+    target.prompt("db");
+    let (status, _) = target.try_shell("db", "test -e /mnt/note");
+    assert_eq!(status, 1, "db sees web's file");
+    assert_eq!(target.said("db").matches("GUEST-READY").count(), 1);
+}
+
+#[test]
+fn one_guest_computes_undisturbed_while_the_other_reboots_ten_times() {
+    let scene = Scene::new("reboots");
+    let [web, db] = web_and_db();
+    let mut target = start(&scene, &[web.bootargs("t.end=reboot"), db], &["web", "db"]);
+    start_checksums(&mut target);
+    for _ in 0..=10 {
+        target.line("web", "GUEST-READY web cpus=2 ");
+    }
+    check_checksums(&mut target);
+    assert!(target.said("tessera").matches("web starts anew").count() >= 10);
+}
+
+#[test]
+fn a_guest_whose_kernel_panics_starts_again_alone() {
+    let scene = Scene::new("panic");
+    let [web, db] = web_and_db();
+    let mut target = start(&scene, &[web.bootargs("panic=1"), db], &["web", "db"]);
+    start_checksums(&mut target);
+    target.prompt("web");
+    target.send("echo c >/proc/sysrq-trigger\n");
+    target.line("tessera", "web starts anew");
+    target.line("web", "GUEST-READY web");
+    check_checksums(&mut target);
+}
+
+#[test]
+fn a_guest_that_powers_off_leaves_the_other_and_the_last_one_turns_the_board_off() {
+    let scene = Scene::new("poweroff");
+    let mut target = start(&scene, &web_and_db(), &["web", "db"]);
+    target.prompt("web");
+    target.send("poweroff -f\n");
+    target.line("tessera", "web stopped: it switched itself off");
+    target.prompt("db");
+    assert_eq!(target.shell("db", "cat /mnt/marker"), "this is db");
+    target.send("sync; poweroff -f\n");
+    target.line("tessera", "db stopped: it switched itself off");
+    target.line("tessera", "all guests have stopped");
+    assert_eq!(target.end(), 0);
+}

@@ -1,0 +1,180 @@
+//! What cannot work is said, with what to do about it, and the board ends with a failure.
+
+use std::path::{Path, PathBuf};
+
+use tessera_system_tests::artefacts::{Artefact, read};
+use tessera_system_tests::config::dts;
+use tessera_system_tests::scene::try_bundle;
+use tessera_system_tests::{Guest, Qemu, Scene, Target};
+
+fn probe() -> Guest {
+    Guest::probe("web", &[0]).bootargs("probe.only=ids")
+}
+
+/// Starts a board that has to end with a failure, and returns Tessera's line with `what`.
+#[track_caller]
+fn refused(qemu: Qemu, what: &str) -> String {
+    let mut target = Target::start(Qemu { semihosting: true, ..qemu }.board(), &[]);
+    let line = target.line("tessera", what);
+    let status = target.end();
+    assert_eq!(status, 1, "the exit status tells of no failure");
+    line
+}
+
+fn with(bundle: impl Into<PathBuf>) -> Qemu {
+    Qemu { bundle: Some(bundle.into()), ..Qemu::default() }
+}
+
+/// Where `part` is in `whole`.
+#[track_caller]
+fn position(whole: &[u8], part: &[u8]) -> usize {
+    whole.windows(part.len()).position(|window| window == part).expect("it is in there")
+}
+
+#[test]
+fn without_a_bundle_the_message_says_how_to_make_one() {
+    let line = refused(Qemu::default(), "no bundle");
+    assert!(line.contains("cargo xtask bundle"), "{line}");
+}
+
+#[test]
+fn an_initrd_that_is_no_bundle_is_told_from_one() {
+    let line = refused(with(Artefact::Ramdisk.path()), "bundle");
+    assert!(line.contains("cargo xtask bundle"), "{line}");
+}
+
+#[test]
+fn a_truncated_bundle_is_refused_wherever_it_ends() {
+    let scene = Scene::new("truncated");
+    let whole = read(&scene.bundle(&[probe()]));
+    for length in [100, whole.len() / 2, whole.len() - 1] {
+        let bundle = scene.file("truncated.itb", &whole[..length]);
+        let line = refused(with(bundle), "bundle:");
+        assert!(line.contains("truncated") || line.contains("bytes"), "{line}");
+    }
+}
+
+#[test]
+fn a_damaged_configuration_is_refused() {
+    let scene = Scene::new("bad-config");
+    let mut bytes = read(&scene.bundle(&[probe()]));
+    let at = position(&bytes, b"probe.only=ids");
+    bytes[at] ^= 0x20;
+    let line = refused(with(scene.file("damaged.itb", &bytes)), "bundle:");
+    assert!(line.contains("config") && line.contains("sha256"), "{line}");
+}
+
+#[test]
+fn a_damaged_kernel_costs_only_its_own_guest() {
+    let scene = Scene::new("bad-hash");
+    let rogue = Guest::rogue("web", &[0]);
+    let db = Guest::probe("db", &[1]).bootargs("probe.only=ids");
+    let mut bytes = read(&scene.bundle(&[rogue, db]));
+    let at = position(&bytes, &Artefact::Rogue.bytes()[..4096]);
+    bytes[at + 2048] ^= 1;
+    let qemu = with(scene.file("damaged.itb", &bytes));
+    let mut target = Target::start(qemu.board(), &["db"]);
+    let line = target.line("tessera", "sha256");
+    assert!(line.contains("rogue.img"), "{line}");
+    target.line("db", "PROBE-DONE");
+    assert!(!target.said("tessera").contains("web: 1 vCPU"));
+}
+
+#[test]
+fn entered_without_el2_the_message_says_how_to_get_it() {
+    for machine in ["gic-version=3", "gic-version=2"] {
+        let qemu = Qemu { machine: machine.into(), ..Qemu::default() };
+        let mut target = Target::start(qemu.board(), &[]);
+        target.line("tessera", "entered at EL1");
+        target.line("tessera", "virtualization=on");
+        target.end();
+    }
+}
+
+#[test]
+fn a_board_without_a_gicv3_is_refused() {
+    let scene = Scene::new("gicv2");
+    let machine = "virtualization=on,gic-version=2".into();
+    let line = refused(Qemu { machine, ..with(scene.bundle(&[probe()])) }, "GIC");
+    assert!(line.contains("gic-version=3") || line.contains("GICv3"), "{line}");
+}
+
+#[test]
+fn memory_that_the_board_does_not_have_costs_only_its_own_guest() {
+    let scene = Scene::new("memory");
+    let web = Guest::probe("web", &[0]).memory("4G");
+    let db = Guest::probe("db", &[1]).bootargs("probe.only=ids");
+    let bundle = scene.bundle(&[web, db]);
+    let mut target = Target::start(with(bundle).board(), &["db"]);
+    let line = target.line("tessera", "web/memory:");
+    assert!(line.contains('M') || line.contains("MiB"), "{line}");
+    target.line("db", "PROBE-DONE");
+}
+
+#[test]
+fn a_board_on_which_no_guest_can_start_ends_with_a_failure() {
+    let scene = Scene::new("nobody");
+    let bundle = scene.bundle(&[Guest::probe("web", &[7]).disk("web")]);
+    let line = refused(with(bundle), "no guest can be started");
+    assert!(line.contains("configuration"), "{line}");
+}
+
+/// Packs what cannot be packed, and returns what is said about it.
+#[track_caller]
+fn not_packed(scene: &Scene, config: &str) -> String {
+    let bundle = scene.path("refused.itb");
+    let output = try_bundle(&scene.file("refused.dts", config.as_bytes()), &bundle);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it was packed: {config}");
+    assert!(!bundle.exists(), "a bundle was written in spite of: {said}");
+    said
+}
+
+/// The number, from 1, of the line of `text` that contains `what`.
+fn line_of(text: &str, what: &str) -> usize {
+    text.lines().position(|line| line.contains(what)).expect("it is in there") + 1
+}
+
+#[test]
+fn what_is_wrong_in_a_configuration_is_said_with_its_line() {
+    let scene = Scene::new("bundle");
+    let good = dts(&[probe(), Guest::probe("db", &[1])]);
+    let elf = scene.file("kernel.elf", b"\x7fELF and more");
+    let kernel = format!("kernel = \"{}\"", Artefact::Probe.path().display());
+    for (from, to, word) in [
+        ("memory = \"32M\"", "memmory = \"32M\"", "memory"),
+        ("memory = \"32M\"", "memory = <32>", "string"),
+        ("memory = \"32M\"", "memory = \"4K\"", "memory"),
+        ("cpus = <0>", "cpus = <1>", "core 1"),
+        ("cpus = <0>", "cpus = <0 3>", "cpus"),
+        (&kernel, "kernel = \"nowhere.img\"", "nowhere.img"),
+        (&kernel, &format!("kernel = \"{}\"", elf.display()), "ELF"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from} is not in there");
+        let said = not_packed(&scene, &bad);
+        assert!(said.contains(word), "`{to}`: {said}");
+        // The core that two guests claim is said of the second.
+        let line = if word == "core 1" { 2 * line_of(&bad, to) } else { line_of(&bad, to) };
+        let place = |line: usize| said.contains(&format!("refused.dts:{line}:"));
+        assert!(place(line) || word == "core 1", "`{to}` is in line {line}: {said}");
+        assert!(said.contains("refused.dts:"), "{said}");
+    }
+    assert!(not_packed(&scene, "/dts-v1/;\n/ { web { \n").contains("refused.dts:"));
+}
+
+#[test]
+fn a_bundle_is_listed_by_other_tools() {
+    let scene = Scene::new("dumpimage");
+    let bundle = scene.bundle(&[probe()]);
+    let listed = list(&bundle);
+    for word in ["config", "file-1", "AArch64", "sha256"] {
+        assert!(listed.contains(word), "{listed}");
+    }
+}
+
+fn list(bundle: &Path) -> String {
+    let output = std::process::Command::new("dumpimage").arg("-l").arg(bundle).output();
+    let output = output.expect("dumpimage is among the tools that `cargo xtask setup` installs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
