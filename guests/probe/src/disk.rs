@@ -8,7 +8,7 @@ use tessera_rt::virtio::blk::{
     Blk, F_DISCARD, F_FLUSH, F_RO, F_WRITE_ZEROES, IOERR, Op, SECTOR, UNSUPP,
 };
 use tessera_rt::virtio::{F_EVENT_IDX, F_INDIRECT, F_VERSION_1, INTERRUPTS, reg, status};
-use tessera_rt::{Machine, cpu, dma};
+use tessera_rt::{Machine, cpu, dma, timer};
 
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -196,5 +196,6 @@ fn interrupt(disk: &mut Blk) {
         disk.wait_with(slot, cpu::wfi).is_ok()
     });
     check("completions end wfi", done);
+    cpu::with_irqs(|| timer::sleep(1_000));
     check("by interrupts", INTERRUPTS.load(SeqCst) > before);
 }

@@ -1,5 +1,6 @@
 //! Performance monitors (DDI 0487 D13), as perf needs them.
 
+use tessera_rt::gic::{ISPENDR, get};
 use tessera_rt::report::{check, equal};
 use tessera_rt::{Machine, cpu, gic, mrs, msr, timer, trap};
 
@@ -77,5 +78,19 @@ fn overflow() {
     equal("once", seen::after_a_while(0, PMU), 1);
     check("the counter went on from 0", mrs!("pmccntr_el0") < u64::MAX / 2);
     gic::disable(PMU);
+    not_taken();
     msr!("pmintenclr_el1", u64::from(u32::MAX));
+}
+
+/// The line is a level: cleared before the interrupt is taken, it does not come.
+fn not_taken() {
+    msr!("pmccntr_el0", u64::MAX - 5_000);
+    msr!("pmcntenset_el0", CYCLES);
+    check("an overflow pends", timer::wait_for(100_000, || get(ISPENDR, PMU)));
+    msr!("pmovsclr_el0", CYCLES);
+    check("cleared it does not", timer::wait_for(100_000, || !get(ISPENDR, PMU)));
+    gic::enable(PMU);
+    equal("and does not come", seen::after_a_while(0, PMU), 1);
+    gic::disable(PMU);
+    msr!("pmcntenclr_el0", CYCLES);
 }

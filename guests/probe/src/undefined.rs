@@ -1,8 +1,8 @@
 //! Instructions and registers that a guest does not have are undefined: ESR_EL1 says so, and ELR_EL1 where.
 
 use tessera_rt::report::{same, skip};
-use tessera_rt::trap::EC_UNKNOWN;
-use tessera_rt::{Machine, exec, mrs};
+use tessera_rt::trap::{EC_SYSREG, EC_UNKNOWN};
+use tessera_rt::{Machine, exec, mrs, msr};
 
 /// Registers of EL2 and EL3: undefined at EL1 everywhere.
 const ABOVE: [(&str, u32); 6] = [
@@ -38,6 +38,11 @@ const HIDDEN: [(&str, u32); 20] = [
     ("amcr_el0 (activity monitors) is undefined", exec::mrs_x0(3, 3, 13, 2, 0)),
 ];
 
+/// ESR_ELx.IL: the instruction was 32 bits long.
+const IL: u64 = 1 << 25;
+/// CPACR_EL1: SVE, floating point and SME are left to EL1, so that what is undefined is undefined by a higher level.
+const ALL_MINE: u64 = 3 << 24 | 3 << 20 | 3 << 16;
+
 /// Runs the tests.
 pub fn run(machine: &Machine) {
     ABOVE.iter().for_each(|(what, instruction)| undefined(what, *instruction));
@@ -45,10 +50,30 @@ pub fn run(machine: &Machine) {
     if !machine.tessera && mrs!("id_aa64pfr0_el1") >> 32 & 0xf != 0 {
         return skip("hidden extensions", "this CPU has them, and nobody hides them");
     }
+    let cpacr = mrs!("cpacr_el1");
+    msr!("cpacr_el1", ALL_MINE);
     HIDDEN.iter().for_each(|(what, instruction)| undefined(what, *instruction));
+    msr!("cpacr_el1", cpacr);
 }
 
 fn undefined(what: &str, instruction: u32) {
     let got = exec::run(instruction, 0).map_err(|fault| (fault.class(), fault.esr, fault.elr));
-    same(what, got, Err((EC_UNKNOWN, 1 << 25, exec::place())));
+    let mut want = (EC_UNKNOWN, IL, exec::place());
+    if in_id_space(instruction) && mrs!("id_aa64mmfr2_el1") >> 36 & 0xf != 0 {
+        // FEAT_IDST: the syndrome of such a read tells what was read (DDI 0487 D8.2, ID_AA64MMFR2_EL1.IDS).
+        (want.0, want.1) = (EC_SYSREG, EC_SYSREG << 26 | IL | syndrome(instruction));
+    }
+    same(what, got, Err(want));
+}
+
+/// A read in the space of the ID registers: op0 = 3, op1 = 0, 1 or 3, CRn = 0.
+fn in_id_space(instruction: u32) -> bool {
+    instruction & 0xfff8_f000 == 0xd538_0000 && matches!(instruction >> 16 & 7, 0 | 1 | 3)
+}
+
+/// ESR_ELx.ISS of a trapped MRS (DDI 0487 D24.2.40).
+fn syndrome(mrs: u32) -> u64 {
+    let (op0, op1, op2) = (mrs >> 19 & 3, mrs >> 16 & 7, mrs >> 5 & 7);
+    let (crn, crm, rt) = (mrs >> 12 & 15, mrs >> 8 & 15, mrs & 31);
+    u64::from(op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | rt << 5 | crm << 1 | 1)
 }

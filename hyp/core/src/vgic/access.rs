@@ -42,6 +42,10 @@ impl Vgic {
                     kick = self.announce(vcpu, RECALL);
                 }
                 let cpu = self.shared(vcpu);
+                if stateful && cpu.bank.hw.get() != 0 {
+                    // Its cause may be gone by now: the owner looks at it on its way back.
+                    kick = kick.union(self.announce(vcpu, LOOK));
+                }
                 let pending = cpu.pending.load(Relaxed) as u32;
                 let posted = match field {
                     Field::SetPending | Field::ClearPending => cpu.news.load(Relaxed) >> SGI_NEWS,

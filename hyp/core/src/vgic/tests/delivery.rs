@@ -165,6 +165,18 @@ fn a_timer_is_linked_to_its_physical_interrupt() {
 }
 
 #[test]
+fn a_guest_that_polls_a_disabled_timer_makes_us_look_whether_it_still_fires() {
+    let mut g = Guest::new(1);
+    let _ = g.gicr(SGI + 0x180, 1 << 27);
+    g.enter(0);
+    g.hw(0, 27);
+    g.enter(0);
+    assert!(!g.vgic.needs_delivery(&g.cpus[0].0));
+    assert_eq!(g.gicr_read(0, SGI + 0x200), 1 << 27);
+    assert!(g.vgic.needs_delivery(&g.cpus[0].0));
+}
+
+#[test]
 fn a_timer_that_the_guest_disabled_waits_and_can_be_withdrawn() {
     let mut g = Guest::new(1);
     let _ = g.gicr(SGI + 0x180, 1 << 27);
