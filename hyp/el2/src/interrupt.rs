@@ -71,17 +71,31 @@ pub fn deliver(vm: &Vm, vcpu: &mut Vcpu) {
     }
 }
 
-/// Takes back the virtual timer's interrupt if the guest changed the timer before it could take the interrupt.
+/// Takes back the interrupts of a timer or of performance monitors that the guest changed before it could take them.
 #[cold]
 fn withdraw(vm: &Vm, vcpu: &mut Vcpu) {
+    let held = vm.vgic.held_hw_ppis(&vcpu.vgic);
+    for (intid, fires) in [(VTIMER_INTID, timer_fires as fn() -> bool), (PMU_INTID, pmu_fires)] {
+        if held >> intid & 1 != 0 && !fires() {
+            let intid = IntId(intid);
+            let kick = vm.vgic.withdraw_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
+            vm.kick(&El2, kick);
+        }
+    }
+}
+
+/// Whether the guest's virtual timer asserts its line.
+fn timer_fires() -> bool {
     /// CNTV_CTL_EL0: ENABLE set, IMASK clear, ISTATUS set (DDI 0487 D24.10.20).
     const FIRES: u64 = 0b101;
-    let held = vm.vgic.held_hw_ppis(&vcpu.vgic);
-    if held >> VTIMER_INTID & 1 != 0 && mrs!("cntv_ctl_el0") & 0b111 != FIRES {
-        let intid = IntId(VTIMER_INTID);
-        let kick = vm.vgic.withdraw_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
-        vm.kick(&El2, kick);
-    }
+    mrs!("cntv_ctl_el0") & 0b111 == FIRES
+}
+
+/// Whether the performance monitors assert their line (DDI 0487 D13.4.1): PMCR_EL0.E is set, and a counter overflowed
+/// whose interrupt is enabled.
+fn pmu_fires() -> bool {
+    const ENABLE: u64 = 1;
+    mrs!("pmcr_el0") & ENABLE != 0 && mrs!("pmovsset_el0") & mrs!("pmintenset_el1") != 0
 }
 
 /// Deactivates private interrupts, a bit each.
