@@ -79,12 +79,17 @@ impl Guests {
         if self.versions().is_some_and(|old| old == versions) {
             return Ok(());
         }
+        let file = self.directory.join("versions");
+        // Gone until all is there, so that an interrupted run is not taken for a whole one.
+        if file.exists() {
+            std::fs::remove_file(&file)
+                .with_context(|| format!("cannot remove {}", file.display()))?;
+        }
         let what = format!("fetching {kernel} and {BUSYBOX} for arm64 into target/guests/debian");
         step(&what, || root.unpack(&[kernel, BUSYBOX], &self.unpacked()))?;
         let image = only_file(&self.unpacked().join("boot"), "vmlinuz-")?;
         std::fs::copy(&image, self.kernel())
             .with_context(|| format!("cannot copy {}", image.display()))?;
-        let file = self.directory.join("versions");
         std::fs::write(&file, versions).with_context(|| format!("cannot write {}", file.display()))
     }
 }

@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 use workspace::Workspace;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about, version, arg_required_else_help = true)]
+#[command(bin_name = "cargo xtask", about, version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
