@@ -31,6 +31,7 @@ pub fn run(workspace: &Workspace, _: &CiArgs) -> Result<ExitCode> {
     ];
     let (mut passed, mut failed) = (0, 0);
     for (name, check) in checks {
+        eprintln!("{name} ...");
         match check(workspace) {
             Ok(()) => {
                 passed += 1;

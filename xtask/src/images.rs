@@ -1,5 +1,6 @@
 //! `cargo xtask build`: the hypervisor's image and the bare-metal test guests.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::elf;
 use crate::proc;
+use crate::progress::step;
 use crate::toolchain::{TARGET, Toolchain};
 use crate::workspace::Workspace;
 
@@ -83,7 +85,10 @@ fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Resul
     let directory = workspace.target("bare");
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--quiet", "--release", "--package", package, "--target-dir"]).arg(&directory);
-    proc::show_output(cargo.current_dir(workspace.root()))?;
+    if std::io::stderr().is_terminal() {
+        cargo.arg("--color=always");
+    }
+    step(&format!("building {package}"), || proc::show_after(cargo.current_dir(workspace.root())))?;
     let built = directory.join(TARGET).join("release").join(binary);
     let file = std::fs::read(&built)
         .with_context(|| format!("{package} has no binary at {}", workspace.show(&built)))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Lines of a failed program's output that are worth showing.
 const LAST_WORDS: usize = 30;
@@ -29,7 +29,19 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn show_output(command: &mut Command) -> Result<()> {
     let shown = show(command);
     let status = command.status().with_context(|| format!("could not start `{shown}`"))?;
-    anyhow::ensure!(status.success(), "`{shown}` failed ({status})");
+    ensure!(status.success(), "`{shown}` failed ({status})");
+    Ok(())
+}
+
+/// Runs `command` and shows, when it has ended, what it said on stderr: it disturbs no progress bar.
+pub fn show_after(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("could not start `{shown}`"))?;
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "`{shown}` failed ({})", output.status);
     Ok(())
 }
 

@@ -1,28 +1,48 @@
 //! What takes more than two seconds says so: a spinner with the time on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Does `work` under the heading `what`. A failure leaves the heading on the screen, above the error.
+/// What is done sooner is not worth a line.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Does `work` under the heading `what`.
 pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    let bar = std::io::stderr().is_terminal().then(|| spinner(what));
-    if bar.is_none() {
-        eprintln!("{what} ...");
-    }
-    let result = work();
-    if let Some(bar) = bar {
+    let result = if std::io::stderr().is_terminal() {
+        let bar = spinner(what);
+        let result = work();
         bar.finish_and_clear();
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    match &result {
-        Ok(_) => eprintln!("{what}: done in {seconds:.1} s"),
-        Err(_) => eprintln!("{what}: failed after {seconds:.1} s"),
+        result
+    } else {
+        with_heading(what, work)
+    };
+    let elapsed = start.elapsed();
+    if elapsed >= SOON {
+        let how = if result.is_ok() { "done" } else { "failed" };
+        eprintln!("{what}: {how} after {:.0} s", elapsed.as_secs_f64());
     }
     result
+}
+
+/// Does `work` and says `what` it is as soon as it takes long.
+fn with_heading<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            if is_done.recv_timeout(SOON) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{what} ...");
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 fn spinner(what: &str) -> ProgressBar {
