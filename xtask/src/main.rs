@@ -4,6 +4,7 @@
 //! clean clone and one command are enough. Everything made lands under `target/`.
 
 mod apt;
+mod bench;
 mod bundle;
 mod ci;
 mod disk;
@@ -37,6 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::BenchArgs),
     Build(images::BuildArgs),
     Bundle(bundle::BundleArgs),
     Ci(ci::CiArgs),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find()?;
     match command {
+        Command::Bench(args) => bench::run(&workspace, &args)?,
         Command::Build(args) => images::run(&workspace, &args)?,
         Command::Bundle(args) => bundle::run(&args)?,
         Command::Ci(args) => return ci::run(&workspace, &args),

@@ -20,6 +20,7 @@ const ROUNDS: usize = 100;
 
 fn main(machine: &'static Machine) {
     report::begin("bench", machine);
+    println!("BENCH reset_to_guest {}", machine.entered_at);
     calls::run();
     memory::run(machine);
     interrupts::run(machine);

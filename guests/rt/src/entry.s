@@ -17,6 +17,7 @@ _start:
     .long   0
 
 boot_cpu:
+    mrs     x22, cntvct_el0         // when the machine was ours
     msr     daifset, #0xf
     mov     x19, x0                 // the device tree
     adrp    x20, _start
@@ -60,7 +61,7 @@ secondary_cpu:
     mov     x21, x0
     mov     x19, #0
 
-// x19 = device tree, x21 = CPU number.
+// x19 = device tree, x21 = CPU number, x22 = the time of the first instruction.
 cpu_on_its_feet:
     ldr     x0, =0x0444ff           // MAIR: 0 = Normal write-back, 1 = Normal non-cacheable, 2 = Device-nGnRE
     msr     mair_el1, x0
@@ -99,7 +100,7 @@ cpu_on_its_feet:
     mov     x30, xzr
     mov     x0, x21
     mov     x1, x19
-    adrp    x2, _start
+    mov     x2, x22
     bl      rt_start
 6:  wfi
     b       6b

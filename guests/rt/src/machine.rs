@@ -47,6 +47,8 @@ pub struct Machine {
     virtio_count: usize,
     /// `/chosen` has a seed for randomness.
     pub has_seed: bool,
+    /// The virtual counter at the first instruction.
+    pub entered_at: u64,
     /// First and last byte of what is loaded: the guest's image with its BSS, and the device tree.
     pub loaded: [(u64, u64); 2],
     /// Kernel command line.

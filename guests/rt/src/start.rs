@@ -20,14 +20,18 @@ unsafe extern "Rust" {
 
 /// Called by the entry code with the MMU on, on a stack of this CPU's own.
 #[unsafe(no_mangle)]
-extern "C" fn rt_start(number: usize, tree: *const u8, _base: u64) -> ! {
+extern "C" fn rt_start(number: usize, tree: *const u8, entered_at: u64) -> ! {
     msr!("tpidr_el1", number as u64);
     if number != 0 {
         gic::init_cpu();
         smp::run(number);
     }
     console::init();
-    let machine = MACHINE.call_once(|| read_tree(tree));
+    let machine = MACHINE.call_once(|| {
+        let mut machine = read_tree(tree);
+        machine.entered_at = entered_at;
+        machine
+    });
     psci::set_conduit(machine.conduit);
     mmu::init(machine.ram_end());
     gic::init_distributor();
