@@ -1,26 +1,29 @@
 //! Checking the bundle's files: the hashes are spread over the cores, which have nothing else to do yet.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
 use tessera_core::bundle::{Bundle, File};
+use tessera_core::config::MAX_GUESTS;
 use tessera_core::hw::Hw;
 
 use crate::cpu;
 use crate::hw::El2;
 
-/// A file to check, and who found it wrong.
+/// What is to be checked, and what was found wrong.
 struct Jobs {
     files: Vec<File<'static>>,
+    /// Which piece of which file: one kernel is most of a bundle, so a file is not one core's.
+    pieces: Vec<(usize, usize)>,
     next: AtomicUsize,
     done: AtomicUsize,
     /// A bit for each file whose hash is wrong.
-    wrong: AtomicU32,
+    wrong: AtomicU64,
 }
 
-/// Most files that are checked; a bundle has two a guest at most.
-const MAX_FILES: usize = 32;
+/// Most files that are checked: a bundle has two a guest at most, and the configuration.
+const MAX_FILES: usize = 2 * MAX_GUESTS + 1;
 
 static JOBS: Once<Jobs> = Once::new();
 
@@ -29,10 +32,13 @@ pub fn help() {
     let Some(jobs) = JOBS.get() else { return };
     loop {
         let n = jobs.next.fetch_add(1, Ordering::Relaxed);
+        let Some(&(n, piece)) = jobs.pieces.get(n) else { return };
         let Some(file) = jobs.files.get(n) else { return };
-        if let Err(error) = file.verify() {
-            log::error!("bundle: {error}");
-            jobs.wrong.fetch_or(1 << n, Ordering::Relaxed);
+        if let Err(error) = file.verify_piece(piece) {
+            // Of several wrong pieces the first is told.
+            if jobs.wrong.fetch_or(1 << n, Ordering::Relaxed) & 1 << n == 0 {
+                log::error!("bundle: {error}");
+            }
         }
         jobs.done.fetch_add(1, Ordering::Release);
     }
@@ -40,16 +46,20 @@ pub fn help() {
 
 /// Checks all files of the bundle, with the help of the other cores, and returns those that are whole.
 pub fn verify(bundle: &Bundle<'static>) -> Vec<File<'static>> {
+    let files: Vec<File<'static>> = bundle.files().take(MAX_FILES).collect();
+    let numbered = files.iter().enumerate();
+    let pieces = numbered.flat_map(|(n, file)| (0..file.pieces()).map(move |piece| (n, piece)));
     let jobs = JOBS.call_once(|| Jobs {
-        files: bundle.files().take(MAX_FILES).collect(),
+        pieces: pieces.collect(),
+        files: files.clone(),
         next: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
-        wrong: AtomicU32::new(0),
+        wrong: AtomicU64::new(0),
     });
     cpu::others_online().for_each(|core| El2.kick(core));
     help();
-    // The others are in the middle of a file each: bounded by its length.
-    while jobs.done.load(Ordering::Acquire) < jobs.files.len() {
+    // The others are in the middle of a piece each: bounded by its length.
+    while jobs.done.load(Ordering::Acquire) < jobs.pieces.len() {
         core::hint::spin_loop();
     }
     let wrong = jobs.wrong.load(Ordering::Relaxed);
