@@ -34,6 +34,38 @@ pub fn is_panicking() -> bool {
     PANICKING.load(Ordering::Acquire)
 }
 
+/// Fails on purpose where the loader's command line asks for it with `tessera.panic=`: `message`, a Rust panic; `abort`, a
+/// load from nowhere; `write`, a store to EL2's own instructions; `execute`, a jump into data; `stack`, recursion into
+/// the guard page. So the way of a panic can be tried on every board.
+pub fn provoke(bootargs: &str) {
+    let wanted = bootargs.split(' ').find_map(|word| word.strip_prefix("tessera.panic="));
+    let text = symbol!(__text_start);
+    let data = symbol!(__data_start);
+    match wanted {
+        Some("message") => panic!("provoked by tessera.panic=message"),
+        // SAFETY: the address is not canonical for any mapping of EL2's; the load faults, which is the purpose.
+        Some("abort") => unsafe {
+            core::ptr::read_volatile(0x40 as *const u64);
+        },
+        // SAFETY: the page is not writable; the store faults, which is the purpose.
+        Some("write") => unsafe { core::ptr::write_volatile(text as *mut u32, 0) },
+        // SAFETY: the page is not executable; the jump faults, which is the purpose.
+        Some("execute") => unsafe {
+            core::arch::asm!("br {}", in(reg) data, options(noreturn));
+        },
+        Some("stack") => {
+            overflow(&[0; 64]);
+        }
+        _ => {}
+    }
+}
+
+#[inline(never)]
+fn overflow(above: &[u64; 64]) -> u64 {
+    let mine = core::hint::black_box([above[0] + 1; 64]);
+    overflow(&mine) + core::hint::black_box(mine)[1]
+}
+
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let frame: u64;

@@ -8,7 +8,7 @@ use tessera_core::board::Board;
 use tessera_core::fdt::Fdt;
 
 use crate::memory::{self, DTB_VA};
-use crate::{console, cpu, gic, guests, main_loop, power};
+use crate::{console, cpu, gic, guests, main_loop, panic, power};
 
 core::arch::global_asm!(include_str!("head.S"));
 
@@ -36,6 +36,7 @@ extern "C" fn primary_main(dtb: u64, image: u64, began: u64) -> ! {
     gic::init_board(gic, board.cpus.len());
     smp::start(&board);
     console::enable_interrupt(board.uart.and_then(|uart| uart.interrupt));
+    panic::provoke(board.bootargs);
     guests::start(&board, began);
     main_loop::run_core()
 }
