@@ -119,7 +119,9 @@ impl<'a> Board<'a> {
     pub fn discover(fdt: &Fdt<'a>) -> Self {
         let mut board = Self::default();
         let stdout = stdout(fdt);
-        board.reserved.extend(fdt.reservations().map(|(start, len)| Range { start: Pa(start), len }));
+        board
+            .reserved
+            .extend(fdt.reservations().map(|(start, len)| Range { start: Pa(start), len }));
         let mut walk = fdt.walk();
         let mut in_reserved = false;
         while let Some(visit) = walk.next() {
@@ -210,8 +212,7 @@ impl<'a> Board<'a> {
             let property = node.property(name)?;
             property.u64().or_else(|| property.u32().map(u64::from))
         };
-        if let (Some(start), Some(end)) =
-            (number("linux,initrd-start"), number("linux,initrd-end"))
+        if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end"))
         {
             let len = end.saturating_sub(start);
             self.initrd = (len > 0).then_some(Range { start: Pa(start), len });

@@ -131,12 +131,8 @@ impl Life {
     /// Asks for a stop. `true` where this call made the guest stop: the caller kicks its other cores. Later reasons
     /// are dropped.
     pub fn stop(&self, reason: StopReason) -> bool {
-        let first = self.reason.compare_exchange(
-            0,
-            reason as u8,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let first =
+            self.reason.compare_exchange(0, reason as u8, Ordering::Relaxed, Ordering::Relaxed);
         if first.is_ok() {
             self.phase.store(Phase::Stopping as u8, Ordering::Release);
         }

@@ -41,7 +41,9 @@ pub unsafe fn zero_pages(va: u64, len: u64) {
         Some(block) if block <= 4096 => {
             while at < end {
                 // SAFETY: by this function's contract; `block` divides a page, so it stays inside.
-                unsafe { core::arch::asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+                unsafe {
+                    core::arch::asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags))
+                };
                 at += block;
             }
         }

@@ -2,7 +2,10 @@
 //! is decided in `tessera-core`.
 #![no_std]
 #![no_main]
-#![allow(unsafe_code, reason = "each block says why it is sound; the other crates of the hypervisor have none")]
+#![allow(
+    unsafe_code,
+    reason = "each block says why it is sound; the other crates of the hypervisor have none"
+)]
 
 extern crate alloc;
 

@@ -181,7 +181,9 @@ impl Seat {
                     }
                 }
                 Next::Inject(fault) => el1::inject(fault),
-                Next::Refuse(abort) => el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2)),
+                Next::Refuse(abort) => {
+                    el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2))
+                }
                 Next::Suspend { advance, resume } => {
                     if advance {
                         el1::advance();

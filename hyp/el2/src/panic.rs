@@ -20,8 +20,14 @@ pub struct OwnFrame {
 }
 
 const KINDS: [&str; 8] = [
-    "synchronous (SP_EL0)", "IRQ (SP_EL0)", "FIQ (SP_EL0)", "SError (SP_EL0)",
-    "synchronous", "IRQ", "FIQ", "SError",
+    "synchronous (SP_EL0)",
+    "IRQ (SP_EL0)",
+    "FIQ (SP_EL0)",
+    "SError (SP_EL0)",
+    "synchronous",
+    "IRQ",
+    "FIQ",
+    "SError",
 ];
 
 /// Most frames of a back-trace.
@@ -109,7 +115,8 @@ fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
     let mut out = panic_writer();
     let _ = writeln!(out, "\nTESSERA PANIC on core {}: ", cpu::current_id());
     body(&mut out);
-    let _ = writeln!(out, "The other cores are stopped. Addresses are of tessera.elf: addr2line -e");
+    let _ =
+        writeln!(out, "The other cores are stopped. Addresses are of tessera.elf: addr2line -e");
     out.flush();
     power::exit_with_failure()
 }
@@ -117,7 +124,7 @@ fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
 /// Return addresses by the frame pointers, as long as these stay in the hypervisor's own stacks.
 fn back_trace(out: &mut dyn Write, mut frame: u64) {
     for n in 1..MAX_FRAMES {
-        if frame % 16 != 0 || !memory::is_stack(frame) {
+        if !frame.is_multiple_of(16) || !memory::is_stack(frame) {
             break;
         }
         // SAFETY: `frame` is aligned and in a mapped stack, where a frame record is two words (AAPCS64 6.4.6).

@@ -2,8 +2,8 @@
 
 use tessera_core::addr::{Ipa, VmId};
 
-use crate::{barrier, memory};
 use crate::sysreg::{mrs, msr};
+use crate::{barrier, memory};
 
 /// Forgets the EL2 map.
 pub fn invalidate_el2_all() {
@@ -18,7 +18,9 @@ pub fn invalidate_el2_all() {
 pub fn invalidate_ipa(vm: VmId, ipa: Ipa) {
     with_vmid(vm, || {
         // SAFETY: forgets translations of the VMID in VTTBR_EL2.
-        unsafe { core::arch::asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("tlbi ipas2e1is, {}", in(reg) ipa.0 >> 12, options(nostack, preserves_flags))
+        };
         barrier::dsb_ish();
         // SAFETY: as above. TLBs may hold stage 1 and 2 combined, which only this operation reaches.
         unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) };

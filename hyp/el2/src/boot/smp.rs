@@ -47,10 +47,8 @@ pub fn start(board: &Board<'_>) {
 }
 
 fn give_stacks(cpu: &PerCpu, n: u64) {
-    let pairs = [
-        (memory::stack_of(n), &cpu.stack_end),
-        (memory::panic_stack_of(n), &cpu.panic_stack_end),
-    ];
+    let pairs =
+        [(memory::stack_of(n), &cpu.stack_end), (memory::panic_stack_of(n), &cpu.panic_stack_end)];
     for (range, end) in pairs {
         let len = range.end - range.start;
         let order = (len / 4096).ilog2() as u8;

@@ -127,12 +127,7 @@ fn build_one(config: VmConfig, id: VmId, parts: &mut Parts) -> Result<Guest, Str
     Ok(Guest { vm: Arc::new(vm), config, kernel, ramdisk, stage2 })
 }
 
-fn new_vm(
-    config: &VmConfig,
-    id: VmId,
-    ram: GuestRam,
-    parts: &mut Parts,
-) -> Result<Vm, String> {
+fn new_vm(config: &VmConfig, id: VmId, ram: GuestRam, parts: &mut Parts) -> Result<Vm, String> {
     let mut disks = Vec::new();
     for (slot, wanted) in config.disks.iter().enumerate() {
         let board_disk = parts.disk.as_mut().ok_or("the board has no disk")?;
