@@ -7,17 +7,16 @@
 //!
 //! Nothing here passes or fails: targets are shown beside what was measured.
 
+mod debian;
+mod machine;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::images::{self, Image};
@@ -25,6 +24,7 @@ use crate::progress::step;
 use crate::workspace::Workspace;
 use crate::{bundle, disk, proc, setup};
 
+use machine::Machine;
 use rows::Measured;
 
 /// Count the instructions of what guests do, without Tessera and under it
@@ -33,6 +33,9 @@ pub struct BenchArgs {
     /// One JSON object a row instead of the table
     #[arg(long)]
     json: bool,
+    /// Count a Debian guest's boot to its shell as well
+    #[arg(long)]
+    debian: bool,
 }
 
 /// The name of the machine in the rows.
@@ -74,24 +77,27 @@ const CONFIGURATION: &str = r#"/dts-v1/;
 "#;
 /// The guest's last line.
 const DONE: &str = "BENCH-DONE";
-/// A run takes two seconds; this is for a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs `cargo xtask bench`.
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     setup::ensure_tools(workspace)?;
     images::build(workspace, &[Image::Tessera, Image::Bench])?;
     let disk = disk::ensure(workspace, false)?;
-    let native = step("counting without Tessera", || {
+    let mut native = step("counting without Tessera", || {
         let kernel = Image::Bench.path(workspace);
         measure(qemu(&disk, "virt,gic-version=3").arg("-kernel").arg(kernel))
     })?;
     let bundle = pack(workspace)?;
-    let tessera = step("counting under Tessera", || {
+    let mut tessera = step("counting under Tessera", || {
         let mut qemu = qemu(&disk, "virt,virtualization=on,gic-version=3");
         qemu.arg("-kernel").arg(Image::Tessera.path(workspace));
         measure(qemu.arg("-initrd").arg(bundle).args(["-append", "tessera.bench"]))
     })?;
+    if args.debian {
+        let (without, under) = debian::run(workspace)?;
+        native.insert(debian::ROW.to_string(), without);
+        tessera.insert(debian::ROW.to_string(), under);
+    }
     let image_bytes = std::fs::metadata(Image::Tessera.path(workspace))?.len();
     for line in rows::lines(MACHINE, &native, &tessera, image_bytes, args.json) {
         println!("{line}");
@@ -100,10 +106,15 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
 }
 
 /// Packs the guest with its configuration.
-fn pack(workspace: &Workspace) -> Result<std::path::PathBuf> {
-    let dts = workspace.target("guests/bench.dts");
-    let bundle = workspace.target("bench.itb");
-    images::write_if_changed(&dts, CONFIGURATION.as_bytes())?;
+fn pack(workspace: &Workspace) -> Result<PathBuf> {
+    bundled(workspace, "bench", CONFIGURATION)
+}
+
+/// Packs a configuration whose file names are relative to `target/guests`.
+fn bundled(workspace: &Workspace, name: &str, configuration: &str) -> Result<PathBuf> {
+    let dts = workspace.target(format!("guests/{name}.dts"));
+    let bundle = workspace.target(format!("{name}.itb"));
+    images::write_if_changed(&dts, configuration.as_bytes())?;
     let dtc = proc::which("dtc").context("dtc is missing: run `cargo xtask setup`")?;
     bundle::build(&dts, &bundle, &dtc)?;
     Ok(bundle)
@@ -117,44 +128,6 @@ fn qemu(disk: &Path, machine: &str) -> Command {
     qemu
 }
 
-/// Starts the machine, reads what the guest prints until it is done, and takes the numbers from it.
 fn measure(qemu: &mut Command) -> Result<Measured> {
-    let shown = proc::show(qemu);
-    let mut child = qemu
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("could not start `{shown}`"))?;
-    let printed = read_until_done(&mut child);
-    child.kill().context("cannot end QEMU")?;
-    child.wait()?;
-    let printed = printed?;
-    if !printed.iter().any(|line| line.contains(DONE)) {
-        bail!("`{shown}` did not get to its end; it printed:\n{}", printed.join("\n"));
-    }
-    Ok(rows::parse(&printed))
-}
-
-/// The lines up to [`DONE`], or as far as they came in [`PATIENCE`].
-fn read_until_done(child: &mut Child) -> Result<Vec<String>> {
-    let stdout = child.stdout.take().context("QEMU has no output")?;
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).trim_end().to_string();
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    let mut lines = Vec::new();
-    while let Ok(line) = receiver.recv_timeout(PATIENCE) {
-        let done = line.contains(DONE);
-        lines.push(line);
-        if done {
-            break;
-        }
-    }
-    Ok(lines)
+    Ok(rows::parse(&Machine::start(qemu)?.until(DONE)?))
 }

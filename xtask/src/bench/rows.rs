@@ -69,6 +69,7 @@ const ROWS: &[Row] = &[
     boot("reset_to_guest", "reset_to_guest", "instructions", Some(350_000)),
     boot("zero_guest_ram", "zero", "instructions", None),
     boot("hash_bundle", "hash", "instructions", None),
+    plain(super::debian::ROW),
     Row { name: "image_bytes", from: From::Image, unit: "bytes", target: Some(256 << 10) },
     boot("el2_bytes", "el2_bytes", "bytes", Some(2 << 20)),
 ];
@@ -144,9 +145,11 @@ pub fn lines(
     image: u64,
     json: bool,
 ) -> Vec<String> {
-    let rows = ROWS.iter().map(|row| {
+    let rows = ROWS.iter().filter_map(|row| {
         let values = row.values(native, tessera, image);
-        if json { row.json(machine, values) } else { row.table(values) }
+        // Counted only when asked for.
+        let absent = row.name == super::debian::ROW && values == [None, None];
+        (!absent).then(|| if json { row.json(machine, values) } else { row.table(values) })
     });
     if json {
         return rows.collect();

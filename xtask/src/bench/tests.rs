@@ -1,3 +1,4 @@
+use super::debian::instructions;
 use super::rows::{lines, parse};
 
 fn printed(text: &str) -> Vec<String> {
@@ -41,4 +42,12 @@ fn a_number_above_its_target_is_marked_in_the_table() {
     let row = |name: &str| table.iter().find(|line| line.starts_with(name)).unwrap();
     assert!(row("gicd_read").contains("<= 180 !"));
     assert!(!row("gicr_read").contains('!'));
+}
+
+#[test]
+fn the_monitors_instruction_count_is_found() {
+    let said =
+        "(qemu) info replay\r\nRecording execution 'x': instruction count = 902584079\r\n(qemu) ";
+    assert_eq!(instructions(said), Some(902_584_079));
+    assert_eq!(instructions("No replay"), None);
 }

@@ -1,0 +1,115 @@
+//! How many instructions a Debian guest's boot takes, to the moment when its shell is ready.
+//!
+//! A guest's clock tells nothing here: it runs on while the guest waits. But QEMU, when it records a run, knows how many
+//! instructions it has executed, and its monitor tells (`info replay`). What Tessera's own start takes is its line about
+//! the boot, and is taken off.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::machine::Machine;
+use super::{bundled, rows};
+use crate::guests::Guests;
+use crate::images::Image;
+use crate::progress::step;
+use crate::setup;
+use crate::workspace::Workspace;
+
+/// The row's name.
+pub const ROW: &str = "debian_boot";
+/// What the guest prints just before its shell's prompt.
+const READY: &str = "GUEST-READY";
+const BOOTARGS: &str = "console=ttyAMA0 quiet hostname=bench";
+const CONFIGURATION: &str = r#"/dts-v1/;
+/ {
+	compatible = "tessera,config";
+	bench {
+		compatible = "tessera,vm";
+		vcpus = <1>;
+		cpus = <0>;
+		cpu-policy = "dedicated";
+		memory = "256M";
+		kernel = "debian/vmlinuz";
+		ramdisk = "debian/initrd.img";
+		bootargs = "console=ttyAMA0 quiet hostname=bench";
+	};
+};
+"#;
+/// How long the monitor may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Boots the guest without Tessera and under it, on one core, without a disk.
+pub fn run(workspace: &Workspace) -> Result<(u64, u64)> {
+    let guests = Guests::new(workspace);
+    guests.ensure(workspace, false)?;
+    let native = step("counting Debian's boot without Tessera", || {
+        let mut qemu = qemu(workspace, "virt,gic-version=3", "256M");
+        qemu.arg("-kernel").arg(guests.kernel()).arg("-initrd").arg(guests.ramdisk());
+        Ok(count(workspace, qemu.args(["-append", BOOTARGS]))?.0)
+    })?;
+    let bundle = bundled(workspace, "bench-debian", CONFIGURATION)?;
+    let tessera = step("counting Debian's boot under Tessera", || {
+        let mut qemu = qemu(workspace, "virt,virtualization=on,gic-version=3", "1G");
+        qemu.arg("-kernel").arg(Image::Tessera.path(workspace));
+        let (all, printed) =
+            count(workspace, qemu.arg("-initrd").arg(bundle).args(["-append", "tessera.bench"]))?;
+        let measured = rows::parse(&printed);
+        let own = |name: &str| measured.get(&format!("boot:{name}")).copied().unwrap_or(0);
+        Ok(all.saturating_sub(own("reset_to_guest") + own("zero") + own("hash")))
+    })?;
+    Ok((native, tessera))
+}
+
+fn qemu(workspace: &Workspace, machine: &str, memory: &str) -> Command {
+    let mut qemu = Command::new(setup::QEMU);
+    let record = workspace.target("bench.rr");
+    qemu.args(["-M", machine, "-m", memory, "-smp", "1"])
+        .args(["-cpu", "cortex-a72,cntfrq=1000000000"])
+        .args(["-display", "none", "-nodefaults", "-serial", "stdio"])
+        .args(["-icount", &format!("shift=0,rr=record,rrfile={}", record.display())])
+        .args(["-monitor", &format!("unix:{},server=on,wait=off", monitor(workspace).display())]);
+    qemu
+}
+
+fn monitor(workspace: &Workspace) -> std::path::PathBuf {
+    workspace.target("bench.monitor")
+}
+
+/// The instructions until the guest was ready, and what was printed until then.
+fn count(workspace: &Workspace, qemu: &mut Command) -> Result<(u64, Vec<String>)> {
+    let mut machine = Machine::start(qemu)?;
+    let printed = machine.until(READY)?;
+    let answer = ask(&monitor(workspace), "stop\ninfo replay\n", "instruction count");
+    drop(machine);
+    let _ = std::fs::remove_file(workspace.target("bench.rr"));
+    Ok((instructions(&answer?).context("QEMU's monitor told no instruction count")?, printed))
+}
+
+/// Sends commands to a monitor and returns what it says, as soon as that has a whole line with `wanted`.
+fn ask(socket: &Path, commands: &str, wanted: &str) -> Result<String> {
+    let mut stream = UnixStream::connect(socket).context("cannot reach QEMU's monitor")?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(commands.as_bytes())?;
+    let (mut said, mut piece) = (String::new(), [0; 4096]);
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if let Ok(bytes) = stream.read(&mut piece) {
+            said.push_str(&String::from_utf8_lossy(&piece[..bytes]));
+        }
+        if said.rsplit_once('\n').is_some_and(|(whole, _)| whole.contains(wanted)) {
+            break;
+        }
+    }
+    Ok(said)
+}
+
+/// The number in `… instruction count = 123`.
+pub fn instructions(said: &str) -> Option<u64> {
+    let (_, rest) = said.split_once("instruction count = ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}

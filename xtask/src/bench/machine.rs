@@ -1,0 +1,64 @@
+//! A QEMU that runs until it has printed what was waited for.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::proc;
+
+/// Longer than any silence of a machine that gets on: for a computer that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A running machine; it ends when this is dropped.
+pub struct Machine {
+    child: Child,
+    lines: Receiver<String>,
+    shown: String,
+}
+
+impl Machine {
+    /// Starts it.
+    pub fn start(qemu: &mut Command) -> Result<Self> {
+        let shown = proc::show(qemu);
+        let mut child = qemu
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("could not start `{shown}`"))?;
+        let stdout = child.stdout.take().context("QEMU has no output")?;
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).trim_end().to_string()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, lines, shown })
+    }
+
+    /// The lines up to the first one with `wanted`.
+    pub fn until(&mut self, wanted: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            let found = line.contains(wanted);
+            lines.push(line);
+            if found {
+                return Ok(lines);
+            }
+        }
+        bail!("`{}` did not get to {wanted}; it printed:\n{}", self.shown, lines.join("\n"))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
