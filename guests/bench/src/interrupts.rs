@@ -14,6 +14,7 @@ use crate::{least, least_of};
 
 global_asm!(include_str!("bench.s"));
 
+// SAFETY: defined in bench.s with these types.
 unsafe extern "C" {
     static bench_vectors: u8;
     static bench_taken: [AtomicU64; 3];

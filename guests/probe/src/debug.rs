@@ -22,6 +22,7 @@ global_asm!(
     "ret",
 );
 
+// SAFETY: defined in the assembly above with this signature.
 unsafe extern "C" {
     fn debug_code(value: u64) -> u64;
 }

@@ -55,6 +55,7 @@ global_asm!(
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Registers([u64; 64]);
 
+// SAFETY: defined in the assembly above with these signatures.
 unsafe extern "C" {
     fn fp_store(to: *mut Registers);
     fn fp_load(from: *const Registers);

@@ -42,6 +42,7 @@ static LEVEL2: Table = Table([const { AtomicU64::new(0) }; ENTRIES]);
 static LEVEL3: Table = Table([const { AtomicU64::new(0) }; ENTRIES]);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+// SAFETY: defined in entry.s: one page of descriptors.
 unsafe extern "C" {
     static rt_level1: UnsafeCell<[u64; ENTRIES]>;
 }

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Order
 use crate::machine::MAX_CPUS;
 use crate::{Machine, psci, timer};
 
+// SAFETY: defined in entry.s; never called, only its address is taken.
 unsafe extern "C" {
     fn secondary_cpu();
 }

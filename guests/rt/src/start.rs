@@ -9,11 +9,13 @@ core::arch::global_asm!(include_str!("entry.s"));
 
 static MACHINE: spin::Once<Machine> = spin::Once::new();
 
+// SAFETY: symbols of the linker script; only their addresses are taken.
 unsafe extern "C" {
     static _start: u8;
     static __end: u8;
 }
 
+// SAFETY: each guest defines it with this signature, by the macro of this crate.
 unsafe extern "Rust" {
     fn rt_guest_main(machine: &'static Machine);
 }

@@ -94,6 +94,7 @@ static HANDLERS: [AtomicUsize; gic::INTIDS] = [const { AtomicUsize::new(0) }; gi
 /// Interrupts that came without a handler.
 pub static STRAY: AtomicU64 = AtomicU64::new(0);
 
+// SAFETY: defined in the assembly with these signatures.
 unsafe extern "C" {
     fn rt_attempt(code: extern "C" fn(*mut u8), data: *mut u8, slot: *mut u64) -> u64;
     fn rt_attempt_failed();

@@ -69,6 +69,9 @@ pub fn provoke(bootargs: &str) {
 #[inline(never)]
 fn overflow(above: &[u64; 64]) -> u64 {
     let mine = core::hint::black_box([above[0] + 1; 64]);
+    if core::hint::black_box(mine[1]) == 0 {
+        return 0;
+    }
     overflow(&mine) + core::hint::black_box(mine)[1]
 }
 
