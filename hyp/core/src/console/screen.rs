@@ -76,6 +76,20 @@ impl Screen {
             }
             None => self.overflow = true,
         }
+        if matches!(byte, b'n' | b'c') {
+            self.forget_query();
+        }
+    }
+
+    /// Takes back a query that has just been completed (ECMA-48 8.3.35 DSR, 8.3.24 DA): shown again, the terminal would
+    /// answer again, and the answer would be typed to the guest. A shell's line editor asks at each prompt.
+    fn forget_query(&mut self) {
+        let line = self.partial.get(..self.len).unwrap_or(&[]);
+        let Some(escape) = line.iter().rposition(|&byte| byte == 0x1b) else { return };
+        let Some([b'[', parameters @ .., _]) = line.get(escape + 1..) else { return };
+        if parameters.iter().all(|byte| matches!(byte, 0x20..=0x3f)) {
+            self.len = escape;
+        }
     }
 
     fn new_line(&mut self) {

@@ -114,6 +114,16 @@ fn a_coloured_or_concealed_prompt_does_not_colour_other_lines() {
 }
 
 #[test]
+fn a_question_to_the_terminal_is_not_asked_again_with_the_prompt() {
+    let mut c = console();
+    print(&mut c, WEB, "web:~# \x1b[6n");
+    assert_eq!(shown(&mut c), "web:~# \x1b[6n");
+    print(&mut c, DB, "up\n");
+    let out = shown(&mut c);
+    assert!(!out.contains("\x1b[6n") && out.ends_with("web:~# "), "{out:?}");
+}
+
+#[test]
 fn a_line_too_long_to_be_shown_again_is_left_where_it_is() {
     let mut c = console();
     let long = "x".repeat(400);
