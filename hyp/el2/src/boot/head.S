@@ -2,7 +2,8 @@
 //
 // The image may be anywhere (4 KiB aligned at least); it is linked at IMAGE_VA. Nothing here uses an absolute address
 // before the MMU is on. The first tables map the image at IMAGE_VA by section (W^X), the device tree read-only at
-// DTB_VA, and the 2 MiB around this code at its own physical address, for the switch. The same tables serve EL1,
+// DTB_VA, and the page of this code at its own physical address, for the switch (no more: what is writable at
+// IMAGE_VA must not be executable anywhere). The same tables serve EL1,
 // where Rust only says that EL2 is missing: there AP[1] gives EL0 the same access, which nobody uses.
 //
 // Boot protocol: Linux Documentation/arch/arm64/booting.rst. MMU and D-cache off, x0 = device tree, image cleaned to
@@ -19,7 +20,6 @@
 .equ DESC_PAGE, 0x3
 .equ DESC_BLOCK, 0x1
 .equ PAGE_TEXT, DESC_AF_SH_NORMAL | DESC_RO | DESC_PAGE
-.equ BLOCK_TEXT, DESC_AF_SH_NORMAL | DESC_RO | DESC_BLOCK
 .equ PAGE_DATA, DESC_AF_SH_NORMAL | DESC_PAGE
 .equ BLOCK_RO, DESC_AF_SH_NORMAL | DESC_RO | DESC_BLOCK
 
@@ -31,6 +31,7 @@
 .equ T_IMAGE_L2, 4 * 4096
 .equ T_IMAGE_L3, 5 * 4096
 .equ T_DTB_L2, 6 * 4096
+.equ T_IDENT_L3, 7 * 4096
 
 .equ MAIR_VALUE, 0x44ff04           // 0 Device-nGnRE, 1 Normal write-back, 2 Normal non-cacheable (D24.2.112)
 // TCR_EL2: T0SZ 16, inner and outer write-back walks, inner shareable, 4 KiB; RES1 bits 31 and 23.
@@ -70,7 +71,7 @@ primary_entry:
     cmp     x0, x1
     b.lo    1b
 
-    // Identity: the 2 MiB block that holds this page.
+    // Identity: the first page of the image, which holds all of this file.
     add     x0, x21, #T_IDENT_L1
     ubfx    x1, x19, #39, #9
     bl      link_table
@@ -79,11 +80,14 @@ primary_entry:
     ubfx    x1, x19, #30, #9
     str     x2, [x0, x1, lsl #3]
     add     x0, x21, #T_IDENT_L2
+    add     x2, x21, #T_IDENT_L3
+    orr     x2, x2, #DESC_TABLE
     ubfx    x1, x19, #21, #9
-    lsr     x2, x19, #21
-    lsl     x2, x2, #21
-    mov     x3, #BLOCK_TEXT
-    orr     x2, x2, x3
+    str     x2, [x0, x1, lsl #3]
+    add     x0, x21, #T_IDENT_L3
+    mov     x3, #PAGE_TEXT
+    orr     x2, x19, x3
+    ubfx    x1, x19, #12, #9
     str     x2, [x0, x1, lsl #3]
 
     // The image at IMAGE_VA: level 0 entry 511, then entry 0 of each table down.

@@ -15,7 +15,7 @@ use crate::memory::{self, DIRECT_VA, symbol};
 use crate::sysreg::mrs;
 
 /// Tables that the boot code made (`head.S`).
-const BOOT_TABLES: u32 = 7;
+const BOOT_TABLES: u32 = 8;
 
 static MAP: Mutex<Option<El2Map>> = Mutex::new(None);
 
@@ -76,9 +76,7 @@ pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
     device(gicd);
     // Only the redistributors of our cores: the region may be made for hundreds.
     device(Range { len: gicr.len.min(board.cpus.len() as u64 * 0x2_0000), ..gicr });
-    for transport in &board.virtio {
-        device(transport.registers);
-    }
+    transports(board);
     let ranges = |r: &Range| r.start..r.end();
     let ram: Vec<_> = board.memory.iter().map(ranges).collect();
     let mut keep: Vec<_> = board.reserved.iter().map(ranges).collect();
@@ -90,6 +88,24 @@ pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
         stop(format_args!("the board's memory: {error}; check the memory nodes of its DTB"));
     }
     *FRAMES.lock() = Some(frames);
+}
+
+/// Maps the virtio transports. There may be dozens side by side, eight a page: each run of them is mapped at once.
+fn transports(board: &Board<'_>) {
+    let mut run: Option<Range> = None;
+    for next in board.virtio.iter().map(|transport| transport.registers) {
+        match &mut run {
+            Some(run) if run.end() == next.start => run.len += next.len,
+            Some(next_to) if next.end() == next_to.start => {
+                *next_to = Range { start: next.start, len: next_to.len + next.len };
+            }
+            _ => {
+                run.take().into_iter().for_each(device);
+                run = Some(next);
+            }
+        }
+    }
+    run.into_iter().for_each(device);
 }
 
 fn direct(start: Pa, end: Pa) {
