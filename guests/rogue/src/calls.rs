@@ -73,6 +73,9 @@ pub fn cpus(machine: &Machine, tally: &mut Tally) {
         }
     }
     let Some(second) = machine.cpus().get(1).copied() else { return };
+    if call(AFFINITY_INFO, [second, 0, 0]) != 1 {
+        return; // An earlier loop lost it.
+    }
     if machine.tessera {
         for entry in [0, 1, 0x0800_0000, 0x0900_0000, machine.ram_end(), u64::MAX, 1 << 47] {
             let answer = call(CPU_ON, [second, entry, 0]);

@@ -18,7 +18,8 @@ mod rings;
 mod storms;
 mod tally;
 
-use tessera_rt::{Machine, cpu, gic, guest, println, psci, report};
+use tessera_rt::virtio::Transport;
+use tessera_rt::{Machine, cpu, dma, gic, guest, println, psci, report};
 
 use tally::Tally;
 
@@ -64,7 +65,7 @@ fn main(machine: &'static Machine) {
             println!("attack {number} {name}");
             let mut tally = Tally::new(number, seed.wrapping_add(round), machine.tessera);
             attack(machine, &mut tally);
-            recover();
+            recover(machine);
             tally.end();
             attacks += 1;
             broken += tally.broken;
@@ -82,7 +83,9 @@ fn chosen(machine: &Machine, number: u32) -> bool {
 }
 
 /// Puts the devices that an attack may have left anyhow into a state in which the next can begin.
-fn recover() {
+fn recover(machine: &Machine) {
+    machine.virtio().iter().filter_map(Transport::probe).for_each(|device| device.reset());
+    dma::reuse();
     tessera_rt::timer::disarm();
     tessera_rt::console::init();
     gic::init_distributor();

@@ -1,4 +1,4 @@
-//! Pages to share with devices. They are given out once and never come back; a guest does not live long enough to care.
+//! Pages to share with devices. They are given out in order, and come back only all at once.
 #![allow(
     unsafe_code,
     reason = "memory that a device writes is reached by address, not by reference"
@@ -22,7 +22,14 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 pub fn pages(count: usize) -> u64 {
     let first = TAKEN.fetch_add(count, Relaxed);
     assert!(first + count <= PAGES, "out of DMA pages");
-    POOL.0.get() as u64 + first as u64 * PAGE
+    let at = POOL.0.get() as u64 + first as u64 * PAGE;
+    fill(at, count * PAGE as usize, 0);
+    at
+}
+
+/// Takes all pages back. No device may be using one.
+pub fn reuse() {
+    TAKEN.store(0, Relaxed);
 }
 
 /// Copies bytes to DMA memory.
