@@ -46,6 +46,8 @@ impl Vgic {
         if off {
             me.deactivate |= self.shared(me.id).bank.hw.take(u32::MAX) | me.owed;
             me.owed = 0;
+            // Private lines are the vCPU's own timer, which is reset before it begins again.
+            self.shared(me.id).bank.line.put(0);
             self.off.fetch_or(VcpuSet::only(me.id).0, Relaxed);
         }
         self.shared(me.id).news.fetch_or(LOOK, Relaxed);

@@ -7,7 +7,7 @@ use super::cpu::SPURIOUS;
 use super::guest::{GICR_STRIDE, Guest, SGI};
 use crate::addr::{IntId, VcpuSet};
 use crate::vgic::lr::{ACTIVE, EOI, HW, PENDING};
-use crate::vgic::vmcr;
+use crate::vgic::{VgicCpu, vmcr};
 
 #[test]
 fn an_sgi_to_self_goes_into_one_list_register() {
@@ -278,6 +278,21 @@ fn deactivation_out_of_order_is_exact_where_it_traps() {
         g.enter(0);
         assert_eq!(g.gicr_read(0, SGI + 0x300), active & !(1 << n));
     }
+}
+
+#[test]
+fn the_line_of_a_timer_falls_with_its_vcpu() {
+    let mut g = Guest::new(1);
+    let _ = g.vgic.set_ppi_level(g.cpus[0].0.id(), IntId(30), true);
+    g.enter(0);
+    assert_eq!(g.ack(0), 30);
+    let (me, lrs) = &mut g.cpus[0];
+    let _ = g.vgic.park(me, lrs, true);
+    *me = VgicCpu::new(me.id());
+    lrs.running.clear();
+    // Switched on again: the timer was reset with its core.
+    g.enter(0);
+    assert_eq!(g.ack(0), SPURIOUS);
 }
 
 #[test]
