@@ -79,11 +79,18 @@ fn watchpoint() {
     let at = WATCHED[0].as_ptr() as u64;
     let told = |fault: Fault| (fault.class(), fault.status(), fault.is_write(), fault.far);
     msr!("dbgwvr0_el1", at);
-    msr!("dbgwcr0_el1", 0xff << 5 | 0b11 << 3 | 0b01 << 1 | 1); // 8 bytes, loads and stores, EL1, on
-    let store = attempt(|| write64(at, 5)).map_err(told);
-    let load = attempt(|| read64(at)).map(|_| ()).map_err(told);
-    let beside = attempt(|| write64(at + 8, 5));
-    msr!("dbgwcr0_el1", 0);
+    // Armed anew for each access: QEMU remembers the direction of a watchpoint's last hit.
+    let armed = |access: fn(u64)| {
+        msr!("dbgwcr0_el1", 0xff << 5 | 0b11 << 3 | 0b01 << 1 | 1); // 8 bytes, loads and stores, EL1, on
+        let outcome = attempt(|| access(at)).map_err(told);
+        msr!("dbgwcr0_el1", 0);
+        outcome
+    };
+    let store = armed(|at| write64(at, 5));
+    let load = armed(|at| {
+        read64(at);
+    });
+    let beside = armed(|at| write64(at + 8, 5));
     same("a watchpoint sees a store", store, Err((EC_WATCHPOINT, 0x22, true, at)));
     same("and a load", load, Err((EC_WATCHPOINT, 0x22, false, at)));
     check("but nothing beside", beside.is_ok());

@@ -107,6 +107,35 @@ fn second_cpu(machine: &Machine) {
             && SECOND.load(SeqCst) != 0
     });
     equal("it can be switched on and off 50 times", runs.count(), 50);
+    power_down(machine);
+}
+
+static CAME_BACK: AtomicU64 = AtomicU64::new(0);
+const AT_ENTRY: u64 = 1;
+const BY_RETURN: u64 = 2;
+/// CPU_SUSPEND's power state, original format (DEN 0022 5.4.2): power down rather than standby.
+const POWER_DOWN: u64 = 1 << 16;
+
+/// A CPU that is suspended to power down comes back at its entry, or returns as from standby: both are allowed.
+fn power_down(machine: &Machine) {
+    fn fall_asleep(number: usize) {
+        smp::prepare(number, |_| {
+            timer::disarm();
+            CAME_BACK.store(AT_ENTRY, SeqCst);
+        });
+        gic::enable(timer::VIRTUAL);
+        timer::arm_at(timer::now() + timer::ticks(5_000));
+        if call(CPU_SUSPEND, [POWER_DOWN, smp::entry(), number as u64]) == 0 {
+            CAME_BACK.store(BY_RETURN, SeqCst);
+        }
+        timer::disarm();
+        cpu::with_irqs(|| ());
+        gic::disable(timer::VIRTUAL);
+    }
+    smp::start(machine, 1, fall_asleep);
+    let woke = timer::wait_for(1_000_000, || CAME_BACK.load(SeqCst) != 0);
+    check("cpu_suspend to power down ends with the interrupt", woke);
+    check("and the cpu goes off", smp::wait_off(machine, 1));
 }
 
 fn report_and_wait(_: usize) {

@@ -32,6 +32,13 @@ pub fn start(machine: &Machine, number: usize, work: fn(usize)) -> i64 {
     answer
 }
 
+/// Lets CPU `number` run `work` when it comes to [`entry`] by another way than [`start`].
+pub fn prepare(number: usize, work: fn(usize)) {
+    if let Some(place) = WORK.get(number) {
+        place.store(work as usize, Release);
+    }
+}
+
 /// Waits until CPU `number` is off.
 pub fn wait_off(machine: &Machine, number: usize) -> bool {
     let Some(affinity) = machine.cpus().get(number) else { return false };
@@ -41,7 +48,7 @@ pub fn wait_off(machine: &Machine, number: usize) -> bool {
 pub(crate) fn run(number: usize) -> ! {
     let work = WORK.get(number).map_or(0, |place| place.swap(0, AcqRel));
     if work != 0 {
-        // SAFETY: only `start` writes the table, and it writes a `fn(usize)`.
+        // SAFETY: only `start` and `prepare` write the table, and they write a `fn(usize)`.
         let work = unsafe { core::mem::transmute::<usize, fn(usize)>(work) };
         work(number);
     }
