@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file or program under test.
+/// A file under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Artefact {
     /// The hypervisor.
@@ -16,8 +16,6 @@ pub enum Artefact {
     Probe,
     /// The guest that attacks.
     Rogue,
-    /// The machine emulator.
-    Qemu,
 }
 
 impl Artefact {
@@ -29,7 +27,6 @@ impl Artefact {
             Self::Ramdisk => ("TESSERA_RAMDISK", "target/guests/debian/initrd.img"),
             Self::Probe => ("TESSERA_PROBE", "target/guests/probe.img"),
             Self::Rogue => ("TESSERA_ROGUE", "target/guests/rogue.img"),
-            Self::Qemu => ("TESSERA_QEMU", "/usr/bin/qemu-system-aarch64"),
         }
     }
 
@@ -58,6 +55,11 @@ pub fn root() -> PathBuf {
         manifest.ancestors().nth(2).expect("this crate is in tests/system").to_path_buf()
     };
     std::env::var_os("TESSERA_ROOT").map_or_else(built_from, PathBuf::from)
+}
+
+/// The machine emulator.
+pub fn qemu() -> Command {
+    Command::new(std::env::var_os("TESSERA_QEMU").unwrap_or_else(|| "qemu-system-aarch64".into()))
 }
 
 /// A call of `cargo xtask`, in the root of the tree.

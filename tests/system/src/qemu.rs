@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::artefacts::{Artefact, root};
+use crate::artefacts::{Artefact, qemu, root};
 use crate::target::Board;
 
 /// How to start it.
@@ -28,6 +28,8 @@ pub struct Qemu {
     pub bundle: Option<PathBuf>,
     /// The board's disk.
     pub disk: Option<PathBuf>,
+    /// The disk speaks virtio-mmio as it was before version 1.0, which is QEMU's own choice.
+    pub legacy_disk: bool,
     /// Semihosting, by which Tessera tells an exit status. It would let guests reach the host, so tests that run
     /// hostile ones leave it off.
     pub semihosting: bool,
@@ -44,6 +46,7 @@ impl Default for Qemu {
             kernel: Artefact::Image.path(),
             bundle: None,
             disk: None,
+            legacy_disk: false,
             semihosting: false,
         }
     }
@@ -58,7 +61,7 @@ impl Qemu {
     }
 
     fn command(&self) -> Command {
-        let mut qemu = Command::new(Artefact::Qemu.path());
+        let mut qemu = qemu();
         let separator = if self.machine.is_empty() { "" } else { "," };
         qemu.args(["-M", &format!("virt{separator}{}", self.machine), "-cpu", &self.cpu]);
         qemu.args(["-m", &self.memory, "-smp", &self.cores.to_string()]);
@@ -69,7 +72,8 @@ impl Qemu {
         }
         if let Some(disk) = &self.disk {
             let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
-            qemu.args(["-global", "virtio-mmio.force-legacy=false", "-drive", &drive]);
+            let legacy = format!("virtio-mmio.force-legacy={}", self.legacy_disk);
+            qemu.args(["-global", &legacy, "-drive", &drive]);
             qemu.args(["-device", "virtio-blk-device,drive=disk"]);
         }
         if self.semihosting {

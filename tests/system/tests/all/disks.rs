@@ -1,7 +1,9 @@
 //! Which disks a guest sees, and what it may do with them.
 
-use tessera_system_tests::artefacts::read;
+use tessera_system_tests::artefacts::{read, write};
 use tessera_system_tests::{Guest, Partition, Qemu, Scene, Target};
+
+use crate::{number, start, web_and_db};
 
 #[test]
 fn a_read_only_disk_can_be_read_by_two_guests_and_written_by_none() {
@@ -53,15 +55,14 @@ fn what_a_guest_writes_lands_in_its_partition_and_nowhere_else() {
     let qemu = Qemu { bundle, disk: Some(disk.clone()), ..Qemu::default() };
     let mut target = Target::start(qemu.board(), &["web"]);
     target.prompt("web");
-    // dd ends at the end of the disk with an error, which is the point.
-    let fill =
-        "yes tessera | dd of=/dev/vda bs=64k 2>/dev/null; sync; blockdev --getsize64 /dev/vda";
+    // It ends at the end of the disk with an error, which is the point.
+    let fill = "tr '\\0' T </dev/zero 2>/dev/null >/dev/vda; sync; blockdev --getsize64 /dev/vda";
     assert_eq!(target.shell("web", fill), (4 << 20).to_string());
     drop(target);
     let after = read(&disk);
     let (start, end) = (made[1].start as usize, (made[1].start + made[1].bytes) as usize);
     assert!(before[..start] == after[..start] && before[end..] == after[end..]);
-    assert!(after[start..end].chunks(8).all(|text| text == b"tessera\n"));
+    assert!(after[start..end].iter().all(|&byte| byte == b'T'));
 }
 
 #[test]
@@ -95,4 +96,66 @@ fn a_partition_that_is_given_twice_by_different_names_has_the_first_guest() {
     assert!(problem.contains("web") || problem.contains("guest 0"), "{problem}");
     target.expect("web", "PROBE-DONE");
     assert!(!target.said("tessera").contains("db: 1 vCPU"));
+}
+
+#[test]
+fn two_guests_write_and_read_back_at_the_same_time() {
+    let scene = Scene::new("both-write");
+    let mut target = start(&scene, &web_and_db(), &["web", "db"]);
+    let work = "for n in 1 2 3 4; do \
+        dd if=/dev/urandom of=/mnt/$n bs=256k count=12 2>/dev/null; md5sum /mnt/$n >/tmp/sum; \
+        sync; echo 3 >/proc/sys/vm/drop_caches; md5sum -c /tmp/sum >/dev/null || echo BAD; \
+        rm /mnt/$n; done; echo WORK-DO''NE\n";
+    for guest in ["web", "db"] {
+        target.prompt(guest);
+        target.send(work);
+    }
+    for guest in ["web", "db"] {
+        target.line(guest, "WORK-DONE");
+        assert!(!target.said(guest).contains("BAD\n"), "{guest} read what it did not write");
+        let log =
+            target.shell(guest, "dmesg | grep -E 'I/O error|EXT4-fs (error|warning)' || true");
+        assert_eq!(log, "");
+    }
+}
+
+#[test]
+fn a_legacy_disk_of_the_board_serves_as_well() {
+    let scene = Scene::new("legacy");
+    let (disk, _) = scene.disk(&[Partition::ext4("web", 16, "old but good")]);
+    let bundle = Some(scene.bundle(&[Guest::debian("web", &[1]).disk("web")]));
+    let qemu = Qemu { bundle, disk: Some(disk), legacy_disk: true, ..Qemu::default() };
+    let mut target = Target::start(qemu.board(), &["web"]);
+    target.prompt("web");
+    assert_eq!(target.shell("web", "cat /mnt/marker"), "old but good");
+    target.shell("web", "cp /bin/busybox /mnt && sync && echo 3 >/proc/sys/vm/drop_caches");
+    target.shell("web", "cmp /bin/busybox /mnt/busybox");
+}
+
+#[test]
+fn a_damaged_partition_table_is_replaced_by_its_backup_and_said_so() {
+    let scene = Scene::new("backup-table");
+    let (disk, _) = scene.disk(&[Partition::empty("web", 2)]);
+    let mut bytes = read(&disk);
+    bytes[512..1024].fill(0xee);
+    write(&disk, &bytes);
+    let guest = Guest::probe("web", &[0]).disk("web").bootargs("probe.only=disk");
+    let bundle = Some(scene.bundle(&[guest]));
+    let qemu = Qemu { bundle, disk: Some(disk), ..Qemu::default() };
+    let mut target = Target::start(qemu.board(), &["web"]);
+    target.line("tessera", "backup");
+    let done = target.line("web", "PROBE-DONE");
+    assert_eq!(number(&done, "failed"), 0, "{done}");
+}
+
+#[test]
+fn a_board_without_a_disk_starts_the_guests_that_want_none() {
+    let scene = Scene::new("no-disk");
+    let web = Guest::probe("web", &[0]).disk("web");
+    let db = Guest::probe("db", &[1]).bootargs("probe.only=ids");
+    let qemu = Qemu { bundle: Some(scene.bundle(&[web, db])), ..Qemu::default() };
+    let mut target = Target::start(qemu.board(), &["db"]);
+    let problem = target.line("tessera", "web");
+    assert!(problem.contains("disk"), "{problem}");
+    target.line("db", "PROBE-DONE");
 }

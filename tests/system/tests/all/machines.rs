@@ -22,6 +22,37 @@ fn a_guest_may_have_all_four_cores() {
     let counts = ticks.split_whitespace().skip(1).take(4);
     assert!(counts.clone().all(|count| count.parse::<u64>().is_ok_and(|n| n > 0)), "{ticks}");
     assert_eq!(counts.count(), 4);
+    // Linux takes the others away and back by PSCI, the boot CPU too.
+    let unplug = "for n in 1 2 3 4 5; do for cpu in 0 1 2 3; do \
+        cd /sys/devices/system/cpu/cpu$cpu && echo 0 >online && echo 1 >online || exit; done; done";
+    target.shell("web", &format!("sh -c '{unplug}'"));
+    assert_eq!(target.shell("web", "nproc"), "4");
+}
+
+#[test]
+fn debian_finds_what_it_was_promised_and_complains_of_nothing() {
+    let scene = Scene::new("dmesg");
+    let guest = Guest::debian("web", &[2, 3]).disk("web").bootargs("earlycon");
+    let mut target = start(&scene, &[guest], &["web"]);
+    target.prompt("web");
+    let log = target.shell("web", "dmesg");
+    for found in [
+        "earlycon: pl11 at MMIO 0x0000000009000000",
+        "psci: PSCIv1.1 detected",
+        "psci: SMC Calling Convention v1.1",
+        "arch_timer: cp15 timer(s) running at 62.50MHz (virt)",
+        "GICv3: 0 Extended SPIs implemented",
+        "ttyAMA0 at MMIO 0x9000000",
+        "smp: Brought up 1 node, 2 CPUs",
+        "CPU: All CPU(s) started at EL1",
+        "virtio_blk virtio0: [vda]",
+        "armv8_pmuv3",
+    ] {
+        assert!(log.contains(found), "no `{found}` in:\n{log}");
+    }
+    for trouble in ["WARNING", "BUG", "Oops", "Unexpected", "unhandled", "error", "stall"] {
+        assert!(!log.contains(trouble), "`{trouble}` in:\n{log}");
+    }
 }
 
 #[test]
