@@ -191,8 +191,6 @@ fn reset_exceptions() {
     msr!("tpidr_el1", 0);
     msr!("tpidrro_el0", 0);
     msr!("csselr_el1", 0);
-    msr!("dacr32_el2", 0);
-    msr!("ifsr32_el2", 0);
 }
 
 fn reset_timers() {
