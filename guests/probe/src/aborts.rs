@@ -33,7 +33,7 @@ fn holes(machine: &Machine) -> [Option<u64>; 8] {
         Some(NOWHERE),
         Some(machine.ram_end()),
         Some((1 << 39) - 0x1000),
-        Some(top - 0x1000),
+        tessera(top - 0x1000),
         tessera(0),
         tessera(0x1000_0000),
         tessera(machine.ram_base - 0x1000),

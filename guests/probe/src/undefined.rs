@@ -4,6 +4,8 @@ use tessera_rt::report::{same, skip};
 use tessera_rt::trap::{EC_SYSREG, EC_UNKNOWN};
 use tessera_rt::{Machine, exec, mrs, msr};
 
+use crate::ids;
+
 /// Registers of EL2 and EL3: undefined at EL1 everywhere.
 const ABOVE: [(&str, u32); 6] = [
     ("hcr_el2 is undefined", exec::mrs_x0(3, 4, 1, 1, 0)),
@@ -47,8 +49,8 @@ const ALL_MINE: u64 = 3 << 24 | 3 << 20 | 3 << 16;
 pub fn run(machine: &Machine) {
     ABOVE.iter().for_each(|(what, instruction)| undefined(what, *instruction));
     undefined("udf is undefined", 0);
-    if !machine.tessera && mrs!("id_aa64pfr0_el1") >> 32 & 0xf != 0 {
-        return skip("hidden extensions", "this CPU has them, and nobody hides them");
+    if !ids::lacks_extensions(machine) {
+        return skip("hidden extensions", "nobody hides what this CPU has");
     }
     let cpacr = mrs!("cpacr_el1");
     msr!("cpacr_el1", ALL_MINE);
