@@ -26,6 +26,8 @@ pub struct Qemu {
     pub kernel: PathBuf,
     /// `-initrd`.
     pub bundle: Option<PathBuf>,
+    /// `-append`: Tessera's own command line.
+    pub command_line: String,
     /// The board's disk.
     pub disk: Option<PathBuf>,
     /// The disk speaks virtio-mmio as it was before version 1.0, which is QEMU's own choice.
@@ -45,6 +47,7 @@ impl Default for Qemu {
             cores: 4,
             kernel: Artefact::Image.path(),
             bundle: None,
+            command_line: String::new(),
             disk: None,
             legacy_disk: false,
             semihosting: false,
@@ -69,6 +72,9 @@ impl Qemu {
         qemu.arg("-kernel").arg(&self.kernel);
         if let Some(bundle) = &self.bundle {
             qemu.arg("-initrd").arg(bundle);
+        }
+        if !self.command_line.is_empty() {
+            qemu.args(["-append", &self.command_line]);
         }
         if let Some(disk) = &self.disk {
             let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());

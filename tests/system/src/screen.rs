@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 /// Tessera's own lines.
 pub const TESSERA: &str = "tessera";
 
+/// What a panic begins with.
+const PANIC: &str = "TESSERA PANIC on core";
 const ERASE_LINE: &[u8] = b"\r\x1b[K";
 const HEADER: (&str, &str) = ("--- ", " (Ctrl-] switches) ---");
 
@@ -19,6 +21,7 @@ pub struct Screen {
     said: BTreeMap<String, String>,
     focus: String,
     line: Vec<u8>,
+    panicked: bool,
 }
 
 impl Screen {
@@ -29,6 +32,7 @@ impl Screen {
             said: names.map(|name| (name.to_string(), String::new())).collect(),
             focus: guests.first().unwrap_or(&TESSERA).to_string(),
             line: Vec::new(),
+            panicked: false,
         }
     }
 
@@ -43,6 +47,11 @@ impl Screen {
                 self.line.clear();
             }
         }
+    }
+
+    /// Whether Tessera said that it panicked.
+    pub fn panicked(&self) -> bool {
+        self.panicked
     }
 
     /// Who has the focus.
@@ -68,6 +77,7 @@ impl Screen {
             self.focus = focus.to_string();
             return;
         }
+        self.panicked |= line.contains(PANIC);
         let labelled = line.split_once("| ").filter(|(name, _)| self.said.contains_key(*name));
         let (who, text) = labelled.unwrap_or((&self.focus, &line));
         let said = self.said.entry(who.to_string()).or_default();

@@ -43,6 +43,7 @@ pub struct Target {
     marks: BTreeMap<String, usize>,
     commands: u32,
     patience: Duration,
+    may_panic: bool,
 }
 
 impl Target {
@@ -73,12 +74,18 @@ impl Target {
             marks: BTreeMap::new(),
             commands: 0,
             patience: PATIENCE,
+            may_panic: false,
         }
     }
 
     /// Waits longer from now on: `times` the usual.
     pub fn be_patient(&mut self, times: u32) {
         self.patience = PATIENCE * times;
+    }
+
+    /// Does not take a panic of Tessera for the end of the test.
+    pub fn let_panic(&mut self) {
+        self.may_panic = true;
     }
 
     /// Waits until `who` says `what`, after all that was waited for before, and takes note of it.
@@ -231,7 +238,7 @@ impl Target {
                 self.marks.insert(who.to_string(), mark + further);
                 return found;
             }
-            if now.screen.said(TESSERA).contains("TESSERA PANIC") {
+            if now.screen.panicked() && !self.may_panic {
                 break "Tessera panicked";
             }
             if now.closed {

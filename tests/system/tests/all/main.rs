@@ -6,6 +6,7 @@ mod attacks;
 mod console;
 mod disks;
 mod machines;
+mod panics;
 mod probe;
 mod reboots;
 mod refusals;

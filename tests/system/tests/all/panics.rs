@@ -1,0 +1,51 @@
+//! Tessera itself fails, on purpose: it says what it knows, stops all cores and tells the caller.
+
+use tessera_system_tests::{Qemu, Target};
+
+/// Provokes a failure of this kind and returns all that was said about it.
+fn panic(kind: &str) -> String {
+    let command_line = format!("tessera.panic={kind}");
+    let qemu = Qemu { command_line, semihosting: true, ..Qemu::default() };
+    let mut target = Target::start(qemu.board(), &[]);
+    target.let_panic();
+    target.line("tessera", "TESSERA PANIC on core 0");
+    target.line("tessera", "The other cores are stopped");
+    assert_eq!(target.end(), 1, "the exit status tells of no failure");
+    target.said("tessera")
+}
+
+#[test]
+fn a_panic_says_its_message_and_place_and_ends_the_board_with_a_failure() {
+    let said = panic("message");
+    assert!(said.contains("provoked by tessera.panic=message"), "{said}");
+    assert!(said.contains("panic.rs:"), "{said}");
+}
+
+/// The exception class and the fault status, without level, of a data abort or instruction abort.
+fn class_and_status(said: &str) -> (u64, u64) {
+    let esr = said.split("ESR 0x").nth(1).and_then(|rest| rest.split(' ').next());
+    let esr = esr.unwrap_or_else(|| panic!("no syndrome in {said}"));
+    let esr = u64::from_str_radix(esr, 16).unwrap_or_else(|_| panic!("`{esr}` is no number"));
+    (esr >> 26, esr & 0x3c)
+}
+
+#[test]
+fn wild_accesses_of_the_hypervisor_fault_and_show_its_registers() {
+    // Translation faults (4) where nothing is mapped, permission faults (12) where something is.
+    for (kind, class, status) in
+        [("abort", 0x25, 4), ("write", 0x25, 12), ("execute", 0x21, 12), ("stack", 0x25, 4)]
+    {
+        let said = panic(kind);
+        assert_eq!(class_and_status(&said), (class, status), "{kind}: {said}");
+        for part in ["FAR", "ELR", "SPSR", "x0 ", "x30 ", "#0 "] {
+            assert!(said.contains(part), "{kind}: no {part} in {said}");
+        }
+    }
+}
+
+#[test]
+fn a_panic_traces_back_to_the_beginning() {
+    let said = panic("message");
+    let frames = said.lines().filter(|line| line.trim_start().starts_with('#')).count();
+    assert!(frames >= 2, "{said}");
+}
