@@ -118,19 +118,22 @@ impl<'a> Board<'a> {
     /// Reads the board's tree.
     pub fn discover(fdt: &Fdt<'a>) -> Self {
         let mut board = Self::default();
-        let stdout = stdout(fdt);
+        let mut found = Found::default();
         board
             .reserved
             .extend(fdt.reservations().map(|(start, len)| Range { start: Pa(start), len }));
         let mut walk = fdt.walk();
         let mut in_reserved = false;
-        while let Some(visit) = walk.next() {
+        let mut facts = Facts::NONE;
+        while let Some(visit) = walk.next_with(|property| facts.note(property)) {
+            let facts = core::mem::replace(&mut facts, Facts::NONE);
             if visit.depth == 1 {
                 in_reserved = visit.node.is_called("reserved-memory");
             }
-            let place = Place { visit, walk: &walk, stdout, in_reserved };
-            board.node(&place);
+            let place = Place { visit, walk: &walk, in_reserved };
+            board.node(&place, &facts, &mut found);
         }
+        board.uart = found.console(fdt);
         board
     }
 
@@ -145,9 +148,10 @@ impl<'a> Board<'a> {
         self.gic.ok_or(BoardError::NoGic)
     }
 
-    fn node(&mut self, place: &Place<'_, 'a>) {
-        let (visit, facts) = (&place.visit, Facts::of(place.visit.node));
+    fn node(&mut self, place: &Place<'_, 'a>, facts: &Facts<'a>, found: &mut Found<'a>) {
+        let visit = &place.visit;
         if visit.depth == 1 && visit.node.is_called("chosen") {
+            found.stdout = visit.node.property("stdout-path").and_then(|path| path.str());
             return self.chosen(visit.node);
         }
         if !facts.okay {
@@ -159,19 +163,25 @@ impl<'a> Board<'a> {
                 let ranges = all.map(|(start, len)| Range { start: Pa(start), len });
                 return self.memory.extend(ranges.filter(|range| range.len > 0));
             }
-            b"cpu\0" => return self.cpu(&facts, visit),
+            b"cpu\0" => return self.cpu(facts, visit),
             _ => {}
         }
         // A child of /reserved-memory with a place of its own (DTSpec 3.5).
         if place.in_reserved && visit.depth == 2 {
-            return self.reserved.extend(place.range(&facts, 0));
+            return self.reserved.extend(place.range(facts, 0));
         }
         for name in facts.compatible.into_iter().flat_map(|property| property.byte_strs()) {
-            self.device(name, &facts, place);
+            self.device(name, facts, place, found);
         }
     }
 
-    fn device(&mut self, compatible: &[u8], facts: &Facts<'a>, place: &Place<'_, 'a>) {
+    fn device(
+        &mut self,
+        compatible: &[u8],
+        facts: &Facts<'a>,
+        place: &Place<'_, 'a>,
+        found: &mut Found<'a>,
+    ) {
         let range = |n| place.range(facts, n);
         match compatible {
             b"virtio,mmio" => {
@@ -180,8 +190,9 @@ impl<'a> Board<'a> {
                 }
             }
             b"arm,pl011" => {
-                if let (true, None, Some(registers)) = (place.is_console(), self.uart, range(0)) {
-                    self.uart = Some(Uart { registers, interrupt: facts.interrupt() });
+                if let Some(registers) = range(0) {
+                    let uart = Uart { registers, interrupt: facts.interrupt() };
+                    found.uarts.push((place.visit, uart));
                 }
             }
             b"arm,gic-v3" => {
@@ -223,7 +234,7 @@ impl<'a> Board<'a> {
 }
 
 /// The properties of a node that matter here, from one pass over them.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Facts<'a> {
     compatible: Option<Property<'a>>,
     reg: Option<Property<'a>>,
@@ -233,22 +244,22 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn of(node: Node<'a>) -> Self {
-        let mut facts = Self { okay: true, ..Self::default() };
-        for property in node.properties() {
-            if property.is("compatible") {
-                facts.compatible = Some(property);
-            } else if property.is("reg") {
-                facts.reg = Some(property);
-            } else if property.is("interrupts") {
-                facts.interrupts = Some(property);
-            } else if property.is("device_type") {
-                facts.device_type = property.value();
-            } else if property.is("status") {
-                facts.okay = matches!(property.value(), b"okay\0" | b"ok\0");
+    const NONE: Self =
+        Self { compatible: None, reg: None, interrupts: None, device_type: &[], okay: true };
+
+    #[inline(always)]
+    fn note(&mut self, property: Property<'a>) {
+        // Most properties are none of these, which their first letter tells.
+        match property.initial() {
+            Some(b'c') if property.is("compatible") => self.compatible = Some(property),
+            Some(b'r') if property.is("reg") => self.reg = Some(property),
+            Some(b'i') if property.is("interrupts") => self.interrupts = Some(property),
+            Some(b'd') if property.is("device_type") => self.device_type = property.value(),
+            Some(b's') if property.is("status") => {
+                self.okay = matches!(property.value(), b"okay\0" | b"ok\0");
             }
+            _ => {}
         }
-        facts
     }
 
     /// The first interrupt, in three cells: kind (0 SPI, 1 PPI), number, flags.
@@ -263,15 +274,37 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn stdout<'a>(fdt: &Fdt<'a>) -> Option<Node<'a>> {
-    fdt.resolve(fdt.find("/chosen")?.property("stdout-path")?.str()?)
+/// What the walk collects for the choice of the console: `/chosen` may be before the UARTs or behind them.
+#[derive(Default)]
+struct Found<'a> {
+    stdout: Option<&'a str>,
+    uarts: Vec<(Visit<'a>, Uart)>,
+}
+
+impl Found<'_> {
+    /// The PL011 of `stdout-path`; the first one where there is no such path, or it leads nowhere.
+    fn console(&self, fdt: &Fdt<'_>) -> Option<Uart> {
+        let first = self.uarts.first().map(|&(_, uart)| uart);
+        let Some(path) = self.stdout else { return first };
+        // Nearly always it is a child of the root, and no second walk is needed.
+        let below_root = path.split(':').next().and_then(|path| path.strip_prefix('/'));
+        let is_it = |(visit, _): &&(Visit<'_>, Uart)| {
+            visit.depth == 1 && Some(visit.node.name()) == below_root
+        };
+        if let Some(&(_, uart)) = self.uarts.iter().find(is_it) {
+            return Some(uart);
+        }
+        let Some(node) = fdt.resolve(path) else { return first };
+        // Names are slices of one blob, so the same slice is the same node.
+        let is_it = |(visit, _): &&(Visit<'_>, Uart)| core::ptr::eq(visit.node.name(), node.name());
+        self.uarts.iter().find(is_it).map(|&(_, uart)| uart)
+    }
 }
 
 /// A node on the walk, with what surrounds it.
 struct Place<'w, 'a> {
     visit: Visit<'a>,
     walk: &'w Walk<'a>,
-    stdout: Option<Node<'a>>,
     in_reserved: bool,
 }
 
@@ -280,12 +313,6 @@ impl Place<'_, '_> {
     fn range(&self, facts: &Facts<'_>, n: usize) -> Option<Range> {
         let (start, len) = facts.reg?.regs(self.visit.cells).nth(n)?;
         Some(Range { start: Pa(self.walk.translate(start)?), len })
-    }
-
-    /// Whether this is the node of `stdout-path`, or there is no such path. Names are slices of one blob, so the same
-    /// slice is the same node.
-    fn is_console(&self) -> bool {
-        self.stdout.is_none_or(|stdout| core::ptr::eq(stdout.name(), self.visit.node.name()))
     }
 }
 

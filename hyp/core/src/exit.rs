@@ -211,24 +211,47 @@ impl Exit {
 
     #[inline(always)]
     fn decode_sync(esr: u64, syndrome: impl Fn() -> Syndrome) -> Self {
+        // The three that guests are in a hurry with are compared, in this order; the others are looked up.
         match esr >> 26 & 0x3f {
             ec::HVC64 => Self::Hvc(esr as u16),
-            ec::SMC64 => Self::Smc(esr as u16),
+            ec::DATA_ABORT_LOWER => decode_data_abort(syndrome()),
             ec::SYSREG => Self::SysReg(SysRegAccess {
                 reg: SysReg((esr & SysReg::MASK) as u32),
                 rt: (esr >> 5 & 31) as u8,
                 write: esr & 1 == 0,
             }),
-            ec::DATA_ABORT_LOWER => decode_data_abort(syndrome()),
-            ec::INSTR_ABORT_LOWER => Self::Abort(decode_abort(syndrome(), true)),
-            ec::WFX => Self::Wfx(esr & 1 != 0),
-            ec::UNKNOWN | ec::FP_SIMD | ec::PAUTH | ec::SVE | ec::SME => Self::Undefined,
-            ec::CP15 | ec::CP15_PAIR | ec::CP14 | ec::CP14_MEMORY | ec::CP14_PAIR | ec::CP10 => {
-                Self::Undefined
-            }
-            ec::OTHER_TRAP | ec::SYSREG_PAIR | ec::TSTART => Self::Undefined,
-            _ => Self::Unexpected,
+            class => match rare(class) {
+                Rare::Smc => Self::Smc(esr as u16),
+                Rare::Fetch => Self::Abort(decode_abort(syndrome(), true)),
+                Rare::Wfx => Self::Wfx(esr & 1 != 0),
+                Rare::Undefined => Self::Undefined,
+                Rare::Unexpected => Self::Unexpected,
+            },
         }
+    }
+}
+
+/// What a rare exception class means. No payload, so that it is returned in a register.
+enum Rare {
+    Smc,
+    Fetch,
+    Wfx,
+    Undefined,
+    Unexpected,
+}
+
+#[inline(never)]
+fn rare(class: u64) -> Rare {
+    match class {
+        ec::SMC64 => Rare::Smc,
+        ec::INSTR_ABORT_LOWER => Rare::Fetch,
+        ec::WFX => Rare::Wfx,
+        ec::UNKNOWN | ec::FP_SIMD | ec::PAUTH | ec::SVE | ec::SME => Rare::Undefined,
+        ec::CP15 | ec::CP15_PAIR | ec::CP14 | ec::CP14_MEMORY | ec::CP14_PAIR | ec::CP10 => {
+            Rare::Undefined
+        }
+        ec::OTHER_TRAP | ec::SYSREG_PAIR | ec::TSTART => Rare::Undefined,
+        _ => Rare::Unexpected,
     }
 }
 
@@ -282,6 +305,7 @@ fn fault_ipa(s: Syndrome) -> Ipa {
     Ipa((s.hpfar & 0x0000_0fff_ffff_fff0) << 8 | s.far & 0xfff)
 }
 
+#[inline(always)]
 fn decode_abort(s: Syndrome, fetch: bool) -> StageTwoAbort {
     let kind = s.esr & DFSC_KIND;
     StageTwoAbort {

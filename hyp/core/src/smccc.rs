@@ -3,7 +3,7 @@
 //! A guest's SMC is trapped and answered exactly like its HVC: it never reaches the board's firmware. The function
 //! identifier in w0 selects PSCI, the mitigations of the Arm Architecture Service, the random numbers of DEN 0098, or
 //! nothing, which is answered NOT_SUPPORTED. What an answer needs beyond registers comes back as a [`Call`], and the
-//! caller does it. The version query goes first and inline: it is the call that everybody measures.
+//! caller does it. The version query has a way of its own before all others ([`Services::answer_version`]).
 
 use crate::addr::VcpuId;
 use crate::psci::{self, Psci, Start};
@@ -175,19 +175,19 @@ pub struct Services {
 }
 
 impl Services {
-    /// Answers an HVC or a trapped SMC with this immediate.
-    #[inline]
-    pub fn call(&self, immediate: u16, regs: &mut GeneralRegisters) -> Call {
-        if immediate == 0 && regs[0] as u32 == psci::function::VERSION {
+    /// Answers an HVC with this immediate if it is the version query, which everybody measures; whether it was.
+    #[inline(always)]
+    pub fn answer_version(immediate: u16, regs: &mut GeneralRegisters) -> bool {
+        let asked = immediate == 0 && regs[0] as u32 == psci::function::VERSION;
+        if asked {
             regs[0] = psci::VERSION;
-            return Call::Done;
         }
-        self.call_any(immediate, regs)
+        asked
     }
 
-    /// Kept apart, so that the way of the version query is short and needs no stack.
+    /// Answers an HVC or a trapped SMC with this immediate.
     #[inline(never)]
-    fn call_any(&self, immediate: u16, regs: &mut GeneralRegisters) -> Call {
+    pub fn call(&self, immediate: u16, regs: &mut GeneralRegisters) -> Call {
         let id = regs[0] as u32;
         let width = Width::of(id);
         // Only immediate 0 belongs to the convention (DEN 0028 2.9).

@@ -3,8 +3,10 @@
 //! Each device has a lock of its own, and none is shared with another guest. The order in which they are taken is the
 //! order of the fields: disk, UART, then the interrupt controller's own lock, which is innermost.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Mutex;
 
@@ -43,10 +45,54 @@ pub struct Vm {
     pub random: Mutex<Option<Stream>>,
     /// Its disks, by the number of their virtio slot.
     pub disks: Vec<Mutex<VirtioBlk>>,
+    /// What the board's disk has for them, from the core that it interrupted.
+    pub disk_news: DiskNews,
     /// Its UART, where it has a console.
     pub uart: Option<Mutex<Vuart>>,
     /// Its interrupt controller.
     pub vgic: Vgic,
+}
+
+/// The end of a disk's request and how it went, or that the disk's turn has come (`None`).
+pub type DiskEvent = Option<(u16, Result<(), DiskError>)>;
+
+/// Events of the board's disk on their way to the guest that they concern.
+#[derive(Default)]
+pub struct DiskNews {
+    any: AtomicBool,
+    waiting: Mutex<VecDeque<(u8, DiskEvent)>>,
+}
+
+impl DiskNews {
+    /// Room for what can be under way for a guest at once: the board's disk has no more requests in flight, and each
+    /// device waits for its turn once.
+    const ROOM: usize = 128;
+
+    /// None, and room for all that can come.
+    pub fn new() -> Self {
+        let waiting = VecDeque::with_capacity(Self::ROOM);
+        Self { any: AtomicBool::new(false), waiting: Mutex::new(waiting) }
+    }
+
+    /// Whether there is any.
+    #[inline(always)]
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    /// Leaves an event for disk `slot`. The caller kicks a core of the guest.
+    pub fn leave(&self, slot: u8, event: DiskEvent) {
+        let mut waiting = self.waiting.lock();
+        waiting.push_back((slot, event));
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<(u8, DiskEvent)> {
+        let mut waiting = self.waiting.lock();
+        let event = waiting.pop_front();
+        self.any.store(!waiting.is_empty(), Ordering::Release);
+        event
+    }
 }
 
 impl Vm {
@@ -100,7 +146,7 @@ impl Vm {
     }
 
     /// A request of disk `slot` came to its end, or its turn at the board's disk came (`None`).
-    pub fn disk_event(&self, hw: &impl Hw, slot: u8, done: Option<(u16, Result<(), DiskError>)>) {
+    pub fn disk_event(&self, hw: &impl Hw, slot: u8, done: DiskEvent) {
         let Some(disk) = self.disks.get(usize::from(slot)) else { return };
         let mut disk = disk.lock();
         let interrupt = match done {
@@ -109,6 +155,22 @@ impl Vm {
         };
         if interrupt {
             self.disk_interrupt(hw, slot);
+        }
+    }
+
+    /// Takes what the board's disk had for this guest's disks; called on one of its own cores, so that a guest's work is
+    /// done in its own time. A part of it at a time: the rest is left with a kick for this core.
+    #[cold]
+    #[inline(never)]
+    pub fn take_disk_news(&self, hw: &impl Hw, here: CpuId) {
+        /// Completions handled before the guest is let run on.
+        const TURN: usize = 16;
+        for _ in 0..TURN {
+            let Some((slot, done)) = self.disk_news.take() else { return };
+            self.disk_event(hw, slot, done);
+        }
+        if self.disk_news.any() {
+            hw.kick(here);
         }
     }
 

@@ -3,6 +3,9 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tessera_core::addr::CpuId;
+use tessera_core::hw::Hw;
+
+use crate::hw::El2;
 
 use crate::sysreg::{mrs, msr};
 
@@ -20,6 +23,8 @@ pub struct PerCpu {
     pub mpidr: AtomicU64,
     /// The core's place in the board.
     pub id: AtomicU8,
+    /// The core was asked to start.
+    pub asked: AtomicBool,
     /// The core runs Rust.
     pub online: AtomicBool,
 }
@@ -31,6 +36,7 @@ impl PerCpu {
             panic_stack_end: AtomicU64::new(0),
             mpidr: AtomicU64::new(0),
             id: AtomicU8::new(0),
+            asked: AtomicBool::new(false),
             online: AtomicBool::new(false),
         }
     }
@@ -68,6 +74,21 @@ pub fn current() -> Option<&'static PerCpu> {
 /// Cores that run Rust.
 pub fn online_count() -> usize {
     CPUS.iter().filter(|cpu| cpu.online.load(Ordering::Acquire)).count()
+}
+
+/// How many cores guests can be given: numbers 0 and up, as far as all of them run. Waits for those that were asked to
+/// start, a second at most.
+pub fn usable_count() -> usize {
+    let began = El2.now();
+    let late =
+        |cpu: &PerCpu| cpu.asked.load(Ordering::Relaxed) && !cpu.online.load(Ordering::Acquire);
+    while CPUS.iter().any(late) && El2.now().saturating_sub(began) < El2.counter_hz() {
+        core::hint::spin_loop();
+    }
+    for (n, _) in CPUS.iter().enumerate().filter(|(_, cpu)| late(cpu)) {
+        log::error!("core {n} was started but does not come up; guests cannot have it");
+    }
+    CPUS.iter().take_while(|cpu| cpu.online.load(Ordering::Acquire)).count()
 }
 
 /// The cores that run Rust, without this one.

@@ -42,15 +42,19 @@ pub struct Start {
 /// Sets this core's traps. Done once: they are the same for every guest.
 pub fn init() {
     let traps = policy(&CpuFeatures::from_hw(id::read, id::pmcr()));
+    // First what a walk of the EL1 regime would use, which may happen speculatively from the moment that HCR_EL2.VM is
+    // set (Cortex-A72 erratum 1319367), and nothing of what the TLB may hold under a guest's VMID since power-on.
+    msr!("vtcr_el2", stage2::vtcr(pa_range()));
+    leave();
+    tlb::forget_power_on();
     msr!("hcr_el2", traps.hcr);
     msr!("cptr_el2", traps.cptr);
     msr!("mdcr_el2", traps.mdcr);
     msr!("hstr_el2", traps.hstr);
     msr!("cnthctl_el2", traps.cnthctl);
     msr!("actlr_el2", 0);
-    msr!("vtcr_el2", stage2::vtcr(pa_range()));
     newer_traps(&traps);
-    leave();
+    barrier::isb();
 }
 
 /// Trap registers that a core may not have, by their encodings, since assemblers know them by name only with the
@@ -105,6 +109,12 @@ pub fn enter(vttbr: u64, cntvoff: u64) {
 /// Takes the guest's address space away, so that nothing walks its tables on this core any more.
 pub fn leave() {
     msr!("sctlr_el1", SCTLR_EL1_RESET);
+    // An overflow that stays asserted would keep the core from sleeping.
+    if id::has_pmu() {
+        msr!("pmintenclr_el1", 0xffff_ffff);
+        msr!("pmcr_el0", 0);
+    }
+    barrier::isb();
     msr!("vttbr_el2", tlb::vttbr_of_nobody(0));
     barrier::isb();
 }
@@ -156,6 +166,7 @@ pub fn reset(start: Start) {
     reset_timers();
     reset_debug();
     reset_pmu();
+    reset_pointer_keys();
     // SAFETY: writes SIMD registers, which no Rust code of EL2 uses (soft-float target), and no memory.
     unsafe {
         core::arch::asm!("bl clear_fp", out("x30") _, options(nomem, nostack, preserves_flags));
@@ -212,12 +223,32 @@ fn reset_debug() {
     let dfr0 = mrs!("id_aa64dfr0_el1");
     let (breakpoints, watchpoints) = ((dfr0 >> 12 & 0xf) + 1, (dfr0 >> 20 & 0xf) + 1);
     msr!("mdscr_el1", 0);
+    msr!("mdccint_el1", 0);
     msr!("osdlr_el1", 0);
     msr!("oslar_el1", 0);
     each_of_sixteen!(breakpoints, "dbgbcr");
     each_of_sixteen!(breakpoints, "dbgbvr");
     each_of_sixteen!(watchpoints, "dbgwcr");
     each_of_sixteen!(watchpoints, "dbgwvr");
+}
+
+/// APIAKey, APIBKey, APDAKey, APDBKey and APGAKey, where there is pointer authentication (ID_AA64ISAR1_EL1.APA, API, GPA,
+/// GPI, ID_AA64ISAR2_EL1.APA3): a guest's keys are not the next one's. By encoding, as assemblers want the extension.
+fn reset_pointer_keys() {
+    let (isar1, isar2) = (mrs!("id_aa64isar1_el1"), mrs!("s3_0_c0_c6_2"));
+    if isar1 & 0xff00_0ff0 == 0 && isar2 & 0xff00 == 0 {
+        return;
+    }
+    msr!("s3_0_c2_c1_0", 0);
+    msr!("s3_0_c2_c1_1", 0);
+    msr!("s3_0_c2_c1_2", 0);
+    msr!("s3_0_c2_c1_3", 0);
+    msr!("s3_0_c2_c2_0", 0);
+    msr!("s3_0_c2_c2_1", 0);
+    msr!("s3_0_c2_c2_2", 0);
+    msr!("s3_0_c2_c2_3", 0);
+    msr!("s3_0_c2_c3_0", 0);
+    msr!("s3_0_c2_c3_1", 0);
 }
 
 /// PMCR_EL0: reset the event counters (P) and the cycle counter (C), long cycle counter off, disabled (D24.5.8).

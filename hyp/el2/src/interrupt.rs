@@ -10,7 +10,7 @@ use tessera_core::vm::Vm;
 use crate::gic::{self, HYP_TIMER, KICK, ListRegisters, MAINTENANCE};
 use crate::hw::El2;
 use crate::sysreg::mrs;
-use crate::{console, guests, main_loop, panic, power, timer};
+use crate::{console, cpu, guests, main_loop, panic, power, timer};
 
 /// Handles the interrupt that ended a run of `vcpu`. `true` where the guest is to be left because it stops.
 #[inline(always)]
@@ -27,6 +27,9 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu) -> bool {
         KICK => {
             gic::deactivate(intid);
             // What it is about is in the vGIC's news, which are looked at before the guest runs on, or here.
+            if vm.disk_news.any() {
+                vm.take_disk_news(&El2, cpu::current_id());
+            }
             vm.life.phase() != Phase::Running || panic::is_panicking() && stop_for_panic()
         }
         _ => {
@@ -125,7 +128,8 @@ fn of_the_board(intid: IntId) {
     if guests::disk_interrupt(intid) || console::interrupt(intid, main_loop::typed) {
         return;
     }
-    log::warn!("interrupt {intid} that nobody waits for");
+    log::warn!("interrupt {intid}, which nobody waits for, is switched off");
+    gic::disable_spi(intid);
 }
 
 #[cold]

@@ -4,6 +4,7 @@
 //! [`Vcpu`], so no second core can have it.
 
 use tessera_core::addr::VmId;
+use tessera_core::exit::Exit;
 use tessera_core::life::{Parked, Phase, StopReason};
 use tessera_core::machine::{self, Next};
 use tessera_core::psci::{self, Start};
@@ -15,7 +16,7 @@ use crate::gic::{self, ListRegisters};
 use crate::guests::{self, Guest};
 use crate::hw::El2;
 use crate::run::run;
-use crate::{accounts, barrier, console, cpu, el1, interrupt, power, timer};
+use crate::{accounts, barrier, console, cpu, el1, interrupt, panic, power, timer};
 
 /// A core's life, from when it is set up.
 pub fn run_core() -> ! {
@@ -33,6 +34,9 @@ pub fn run_core() -> ! {
 
 /// Sleeps until something happens, and handles it.
 fn sleep() {
+    if panic::is_panicking() {
+        power::halt();
+    }
     barrier::dsb_sy();
     barrier::wfi();
     interrupt::outside_guest();
@@ -50,6 +54,9 @@ impl Seat {
     fn serve(mut self) -> ! {
         loop {
             let vm = &self.guest.vm;
+            if vm.disk_news.any() {
+                vm.take_disk_news(&El2, cpu::current_id());
+            }
             match vm.life.phase() {
                 Phase::Clearing => self.clear(),
                 Phase::Running => match vm.services.psci.power.take_start(self.vcpu.id()) {
@@ -92,6 +99,7 @@ impl Seat {
         // The disk may still write to the guest's memory.
         while !vm.reset_disks() {
             sleep();
+            vm.take_disk_news(&El2, cpu::current_id());
         }
         vm.services.psci.power.switch_all_off();
         if reason.starts_again() {
@@ -155,11 +163,11 @@ impl Seat {
     /// Takes back from this core what a guest could leave behind: interrupts and timers.
     fn leave(&mut self) {
         timer::init();
+        el1::leave();
         let kick = self.guest.vm.vgic.park(&mut self.vcpu.vgic, &mut ListRegisters, true);
         self.guest.vm.kick(&El2, kick);
         interrupt::deactivate(self.vcpu.vgic.take_deactivations());
         gic::reset_virtual();
-        el1::leave();
     }
 
     /// The way of every exit. Returns why the guest stops, or `None` where only this vCPU is off or others stopped it.
@@ -172,6 +180,16 @@ impl Seat {
                 interrupt::deliver(vm, vcpu);
             }
             let exit = run(&mut vcpu.registers);
+            if let Exit::Irq = exit {
+                // Before all others: a kick is on the way of every interrupt between vCPUs.
+                if interrupt::in_guest(vm, vcpu) {
+                    return None;
+                }
+                continue;
+            }
+            if machine::answered_at_once(vcpu, &exit) {
+                continue;
+            }
             match machine::handle(vm, vcpu, exit, &El2, &mut lrs) {
                 Next::Resume => {}
                 Next::Advance => el1::advance(),
@@ -199,6 +217,8 @@ impl Seat {
                         });
                         vcpu.registers.x = [0; 31];
                         vcpu.registers.write(0, start.context);
+                        vcpu.timer = PhysicalTimer::default();
+                        machine::update_timer(vm, vcpu, &El2);
                     }
                 }
                 Next::Off => return None,

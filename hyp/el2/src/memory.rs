@@ -34,7 +34,7 @@ pub const STACKS_VA: u64 = 0xff80_8000_0000;
 pub const DIRECT_VA: u64 = 0x8000_0000_0000;
 
 /// Bytes of EL2's heap. Guests' fixed structures, the back-logs and the configuration live here.
-const HEAP_SIZE: usize = 640 * 1024;
+const HEAP_SIZE: usize = 1024 * 1024;
 
 static IMAGE_PA: AtomicU64 = AtomicU64::new(0);
 

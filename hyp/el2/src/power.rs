@@ -95,7 +95,11 @@ pub fn exit_with_failure() -> ! {
     SEMIHOSTING.store(true, Ordering::Relaxed);
     // SAFETY: the call reads the two words of `block` and does not return where somebody answers.
     unsafe {
-        core::arch::asm!("hlt #0xf000", in("x0") SYS_EXIT_EXTENDED, in("x1") block.as_ptr());
+        core::arch::asm!(
+            "hlt #0xf000",
+            inout("x0") SYS_EXIT_EXTENDED => _,
+            in("x1") block.as_ptr(),
+        );
     }
     off()
 }

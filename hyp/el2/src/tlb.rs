@@ -14,6 +14,14 @@ pub fn invalidate_el2_all() {
     barrier::isb();
 }
 
+/// Forgets what this core's TLB holds for any guest: its contents are unknown when it comes up.
+pub fn forget_power_on() {
+    // SAFETY: forgets translations of the EL1 regime, which no guest uses on this core yet.
+    unsafe { core::arch::asm!("tlbi alle1", options(nostack, preserves_flags)) };
+    barrier::dsb_ish();
+    barrier::isb();
+}
+
 /// Forgets one page of `vm`: stage 2 by IPA, then every stage 1 result that may have been built on it.
 pub fn invalidate_ipa(vm: VmId, ipa: Ipa) {
     with_vmid(vm, || {

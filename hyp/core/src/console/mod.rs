@@ -202,6 +202,11 @@ impl Console {
         !self.output.is_empty()
     }
 
+    /// Whether a guest's UART was told to hold back.
+    pub fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// A guest whose UART has to hold back its output from now on (`true`), or may go on (`false`). To be asked after
     /// output was added or taken, until it says `None`.
     pub fn flow_change(&mut self) -> Option<(VmId, bool)> {

@@ -1,13 +1,14 @@
 //! A bounded queue of bytes, allocated once.
 
-use alloc::boxed::Box;
-use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// First in, first out; holds at most what it was made for.
 #[derive(Debug)]
 pub(super) struct Ring {
-    bytes: Box<[u8]>,
+    /// As long as the places that were ever used: memory that nobody reads yet is not cleared at boot.
+    bytes: Vec<u8>,
+    capacity: usize,
     first: usize,
     len: usize,
 }
@@ -15,11 +16,11 @@ pub(super) struct Ring {
 impl Ring {
     /// An empty queue for `capacity` bytes.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity].into_boxed_slice(), first: 0, len: 0 }
+        Self { bytes: Vec::with_capacity(capacity), capacity, first: 0, len: 0 }
     }
 
     pub(super) fn capacity(&self) -> usize {
-        self.bytes.len()
+        self.capacity
     }
 
     pub(super) fn len(&self) -> usize {
@@ -31,7 +32,7 @@ impl Ring {
     }
 
     pub(super) fn room(&self) -> usize {
-        self.bytes.len() - self.len
+        self.capacity - self.len
     }
 
     pub(super) fn clear(&mut self) {
@@ -44,10 +45,12 @@ impl Ring {
             return false;
         }
         let at = self.wrap(self.first + self.len);
-        if let Some(place) = self.bytes.get_mut(at) {
-            *place = byte;
-            self.len += 1;
+        match self.bytes.get_mut(at) {
+            Some(place) => *place = byte,
+            // The first place that was not used yet: they are taken in order.
+            None => self.bytes.push(byte),
         }
+        self.len += 1;
         true
     }
 
@@ -69,7 +72,7 @@ impl Ring {
 
     /// Both summands are below the capacity, so one subtraction does for a division.
     fn wrap(&self, at: usize) -> usize {
-        if at >= self.bytes.len() { at - self.bytes.len() } else { at }
+        if at >= self.capacity { at - self.capacity } else { at }
     }
 }
 

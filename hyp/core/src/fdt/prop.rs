@@ -30,7 +30,7 @@ impl<'a> Property<'a> {
 
     /// The first byte of the name, by which most names can be told from another at once.
     #[inline(always)]
-    pub(super) fn initial(&self) -> Option<u8> {
+    pub(crate) fn initial(&self) -> Option<u8> {
         self.name.first().copied()
     }
 

@@ -57,6 +57,34 @@ impl<'a> Walk<'a> {
         Some(address)
     }
 
+    /// The next node, and its properties one by one to `each`: for who wants several, in the pass that is made anyway.
+    #[inline(always)]
+    pub fn next_with(&mut self, mut each: impl FnMut(Property<'a>)) -> Option<Visit<'a>> {
+        let mut visit = None;
+        loop {
+            let before = self.cursor;
+            match self.cursor.next() {
+                Ok(Token::Prop(property)) => {
+                    if matches!(property.initial(), Some(b'#' | b'r')) {
+                        self.note(property);
+                    }
+                    each(property);
+                }
+                // The properties come first, so all have been seen. The next node stays for the next call.
+                _ if visit.is_some() => {
+                    self.cursor = before;
+                    return visit;
+                }
+                Ok(Token::Begin(name)) => visit = Some(self.open_node(name)?),
+                Ok(Token::End) => self.open = self.open.checked_sub(1)?,
+                Ok(Token::Finish) | Err(_) => {
+                    self.cursor.rest = &[];
+                    return None;
+                }
+            }
+        }
+    }
+
     fn open_node(&mut self, name: &'a [u8]) -> Option<Visit<'a>> {
         let depth = self.open;
         let cells =
@@ -82,22 +110,7 @@ impl<'a> Iterator for Walk<'a> {
     type Item = Visit<'a>;
 
     fn next(&mut self) -> Option<Visit<'a>> {
-        loop {
-            match self.cursor.next() {
-                Ok(Token::Begin(name)) => return self.open_node(name),
-                // `translate` speaks of the node given out last, whose own properties come before the next one.
-                Ok(Token::Prop(property)) => {
-                    if matches!(property.initial(), Some(b'#' | b'r')) {
-                        self.note(property);
-                    }
-                }
-                Ok(Token::End) => self.open = self.open.checked_sub(1)?,
-                Ok(Token::Finish) | Err(_) => {
-                    self.cursor.rest = &[];
-                    return None;
-                }
-            }
-        }
+        self.next_with(|_| {})
     }
 }
 

@@ -173,7 +173,7 @@ fn disk(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, offset: u64, hw: &impl Hw)
 }
 
 /// The answer of a bus on which nothing has this address.
-#[cold]
+#[inline(always)]
 fn refuse(access: MmioAccess) -> Next {
     Next::Inject(Fault::External(Access {
         va: access.va,

@@ -14,7 +14,7 @@ use crate::hw::Hw;
 use crate::inject::{Access, Fault, Stage1};
 use crate::life::StopReason;
 use crate::psci::Start;
-use crate::smccc::Call;
+use crate::smccc::{Call, Services};
 use crate::sysreg::{self, Outcome, TimerReg};
 use crate::vcpu::Vcpu;
 use crate::vgic::ListRegisters;
@@ -71,6 +71,15 @@ pub fn handle(
     }
 }
 
+/// Answers an exit that takes nothing but a register, before all others are looked at; whether it was one.
+#[inline(always)]
+pub fn answered_at_once(vcpu: &mut Vcpu, exit: &Exit) -> bool {
+    match exit {
+        Exit::Hvc(immediate) => Services::answer_version(*immediate, &mut vcpu.registers.x),
+        _ => false,
+    }
+}
+
 /// The fault for an access that stage 2 refused. `stage1` are the registers of the guest's own translation.
 pub fn refused(vm: &Vm, abort: &StageTwoAbort, stage1: &Stage1, hw: &impl Hw) -> Fault {
     let read = |at| {
@@ -87,13 +96,19 @@ pub fn refused(vm: &Vm, abort: &StageTwoAbort, stage1: &Stage1, hw: &impl Hw) ->
 fn call(vm: &Vm, vcpu: &mut Vcpu, immediate: u16, hw: &impl Hw, done: Next) -> Next {
     match vm.services.call(immediate, &mut vcpu.registers.x) {
         Call::Done => done,
-        other => rare_call(vm, vcpu, other, hw, done),
+        other => {
+            // Written through a reference, so that what the usual way returns needs no place in memory.
+            let mut next = done;
+            rare_call(vm, vcpu, other, hw, &mut next);
+            next
+        }
     }
 }
 
 #[inline(never)]
-fn rare_call(vm: &Vm, vcpu: &mut Vcpu, call: Call, hw: &impl Hw, done: Next) -> Next {
-    match call {
+fn rare_call(vm: &Vm, vcpu: &mut Vcpu, call: Call, hw: &impl Hw, next: &mut Next) {
+    let done = *next;
+    *next = match call {
         Call::Done => done,
         Call::CpuOn(target) => {
             vm.kick(hw, VcpuSet::only(target));
@@ -113,7 +128,7 @@ fn rare_call(vm: &Vm, vcpu: &mut Vcpu, call: Call, hw: &impl Hw, done: Next) -> 
             }
             done
         }
-    }
+    };
 }
 
 /// A trapped MRS or MSR.

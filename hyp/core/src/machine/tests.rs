@@ -110,6 +110,7 @@ fn guest(ram: GuestRam, disk: VirtioBlk) -> Vm {
         clock: Mutex::new(Clock::starting(0)),
         random: Mutex::new(Stream::from_seed(b"a seed of enough bytes")),
         disks: vec![Mutex::new(disk)],
+        disk_news: crate::vm::DiskNews::new(),
         uart: Some(Mutex::new(Vuart::new())),
         vgic: Vgic::new(2),
     }

@@ -6,7 +6,7 @@ use super::MapError;
 use super::change::Change;
 use super::descriptor::{Attributes, Descriptor, Entry, Level};
 use super::tables::{Part, Table, Tables, parts};
-use crate::addr::Pa;
+use crate::addr::{PAGE_SIZE, Pa};
 use crate::hw::Hw;
 
 impl Tables {
@@ -73,6 +73,15 @@ impl Plan {
         if below == Level::L3 {
             return 1;
         }
+        if below.maps_memory() && self.offset & (below.size() - 1) == 0 {
+            // Whole entries of that level need none, so only the ragged ends count.
+            let head = part.start.next_multiple_of(below.size()).min(part.end);
+            let tail = (part.end & !(below.size() - 1)).max(head);
+            let end = |start, end| Part { start, end, whole: false };
+            let ends = [end(part.start, head), end(tail, part.end)];
+            let ragged = ends.into_iter().filter(|end| end.start < end.end);
+            return 1 + ragged.map(|end| self.cost_of_new(below, end)).sum::<u32>();
+        }
         1 + parts(below, part.range()).map(|p| self.cost_of_new(below, p)).sum::<u32>()
     }
 
@@ -83,6 +92,14 @@ impl Plan {
         table: Table,
         range: Range<u64>,
     ) -> Result<(), MapError> {
+        if table.level == Level::L3 {
+            // Pages, of which there may be hundreds: nothing is to be decided.
+            for ia in range.step_by(PAGE_SIZE as usize) {
+                let leaf = Descriptor::leaf(Level::L3, self.output(ia), self.attributes);
+                change.store(table, ia, leaf);
+            }
+            return Ok(());
+        }
         for part in parts(table.level, range) {
             let ia = part.start;
             if self.fits(table.level, part) {

@@ -71,6 +71,7 @@ impl Vgic {
     }
 
     /// Writes a word. Returns the vCPUs to kick, the own one among them if it has news.
+    #[inline(always)]
     pub(super) fn write_field(&self, which: Which, field: Field, bits: u32) -> VcpuSet {
         match which {
             Which::Private(vcpu) => {
@@ -177,14 +178,20 @@ impl Vgic {
         }
     }
 
+    #[inline(always)]
     fn changed_spis(&self, routes: &Routes, change: Change) -> VcpuSet {
         let look = change.look & self.spis.asserted();
         if change.recall | look == 0 {
             return VcpuSet::EMPTY;
         }
-        let mut kick = self.tell(routes, change.recall, look);
+        self.tell_changed(routes, change.recall, look)
+    }
+
+    #[inline(never)]
+    fn tell_changed(&self, routes: &Routes, recall: u32, look: u32) -> VcpuSet {
+        let mut kick = self.tell(routes, recall, look);
         // Requests to make active: nobody has the SPI yet, and whom it is routed to is to take it so.
-        let asked = change.recall & self.spis.make_active.get() & !routes.held_by_any();
+        let asked = recall & self.spis.make_active.get() & !routes.held_by_any();
         if asked != 0 {
             for vcpu in self.vcpus().filter(|&vcpu| routes.routed(vcpu) & asked != 0) {
                 kick = kick.union(self.announce(vcpu, RECALL));

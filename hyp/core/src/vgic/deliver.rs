@@ -9,7 +9,7 @@ use crate::addr::VcpuSet;
 impl Vgic {
     /// Takes the news of the own vCPU. Returns other vCPUs to kick: an SPI that was routed away goes on to its new
     /// target from here.
-    #[inline]
+    #[inline(always)]
     pub fn deliver(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
         let cpu = self.shared(me.id);
         let news = cpu.news.swap(0, Acquire);

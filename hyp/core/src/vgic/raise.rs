@@ -12,19 +12,20 @@ const AFFINITY: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
 
 impl Vgic {
     /// A write to `ICC_SGI1R_EL1`: an SGI of group 1. Returns the other vCPUs to kick.
-    #[inline]
+    #[inline(always)]
     pub fn sgi1r(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, value: u64) -> VcpuSet {
         self.send_sgi(me, lrs, value, u32::MAX)
     }
 
     /// A write to `ICC_SGI0R_EL1`: an SGI of group 0. With one security state (`GICD_CTLR.DS`) `ICC_ASGI1R_EL1`, the
     /// other state's group 1, has no target: writes to it do nothing.
+    #[inline(never)]
     pub fn sgi0r(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, value: u64) -> VcpuSet {
         self.send_sgi(me, lrs, value, 0)
     }
 
     /// Sends an SGI to those of the target list whose group for it is that of `group`, a word of zeros or ones.
-    #[inline]
+    #[inline(always)]
     fn send_sgi(
         &self,
         me: &mut VgicCpu,
@@ -61,7 +62,7 @@ impl Vgic {
     /// A physical PPI arrived whose condition is the guest's own (virtual timer, PMU): the caller acknowledged it and
     /// dropped its priority, but did not deactivate it. It becomes pending for the guest, whose end of interrupt will
     /// deactivate it; while the guest has it disabled, it stays active, so that it does not arrive again.
-    #[inline]
+    #[inline(always)]
     pub fn inject_hw_ppi(
         &self,
         me: &mut VgicCpu,
@@ -142,7 +143,7 @@ impl Vgic {
 
 impl VgicCpu {
     /// A list register for an interrupt that is in none, or whose list register is done with it.
-    #[inline]
+    #[inline(always)]
     fn free_place(&self, intid: u32, empty: u32) -> Option<usize> {
         if self.resident >> (intid % 64) & 1 == 0 {
             return (empty != 0).then(|| empty.trailing_zeros() as usize);
@@ -172,7 +173,7 @@ impl VgicCpu {
 
 impl Shared {
     /// What a list register says of private interrupt `intid` besides its state.
-    #[inline]
+    #[inline(always)]
     fn identity(&self, intid: u32) -> u64 {
         let group = self.bank.group.get() >> (intid % 32) & 1;
         lr::identity(intid, self.bank.priority(intid), group as u64)

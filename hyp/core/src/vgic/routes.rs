@@ -10,6 +10,8 @@ pub(super) struct Routes {
     routed: [u32; MAX_VCPUS],
     /// SPIs that a vCPU has in a list register, or had the last time it looked.
     held: [u32; MAX_VCPUS],
+    /// All of `held` together.
+    held_by_any: u32,
     /// `GICD_IROUTER<n>`, packed: Aff3.Aff2.Aff1.Aff0.
     affinity: [u32; 32],
 }
@@ -19,7 +21,7 @@ impl Routes {
     pub fn new() -> Self {
         let mut routed = [0; MAX_VCPUS];
         routed[0] = u32::MAX;
-        Self { routed, held: [0; MAX_VCPUS], affinity: [0; 32] }
+        Self { routed, held: [0; MAX_VCPUS], held_by_any: 0, affinity: [0; 32] }
     }
 
     /// SPIs routed to `vcpu`.
@@ -36,12 +38,18 @@ impl Routes {
 
     /// Sets what `vcpu` holds.
     pub fn hold(&mut self, vcpu: VcpuId, spis: u32) {
-        self.held[vcpu.0 as usize % MAX_VCPUS] = spis;
+        let held = &mut self.held[vcpu.0 as usize % MAX_VCPUS];
+        // The usual case: no SPI came or went.
+        if *held != spis {
+            *held = spis;
+            self.held_by_any = self.held.iter().fold(0, |all, held| all | held);
+        }
     }
 
     /// SPIs that any vCPU holds.
+    #[inline]
     pub fn held_by_any(&self) -> u32 {
-        self.held.iter().fold(0, |all, held| all | held)
+        self.held_by_any
     }
 
     /// SPIs that `vcpu` may take: routed to it and not held by another.

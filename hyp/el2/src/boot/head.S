@@ -56,6 +56,7 @@ _start:
 
 primary_entry:
     msr     daifset, #0xf
+    msr     spsel, #1
     mrs     x22, cntpct_el0         // when Tessera got the board, for the boot's accounts
     mov     x20, x0                 // device tree
     adrp    x19, __image_start      // where the image was loaded
@@ -169,6 +170,7 @@ primary_entry:
 .global secondary_entry
 secondary_entry:
     msr     daifset, #0xf
+    msr     spsel, #1
     mov     x20, x0
     adrp    x21, __boot_tables_start
     mrs     x23, CurrentEL

@@ -11,7 +11,7 @@ use crate::cpu::{self, MAX_CPUS, MPIDR_AFFINITY, PerCpu};
 use crate::hw::El2;
 use crate::memory::{self, symbol};
 use crate::sysreg::mrs;
-use crate::{el1, gic, power, timer};
+use crate::{barrier, el1, gic, power, timer};
 
 /// Makes the running core core 0 for now: the boot stack is its stack. [`start`] gives it its number in the board.
 pub fn adopt_boot_core() {
@@ -28,6 +28,10 @@ pub fn start(board: &Board<'_>) {
         log::warn!("the board has {} cores; {MAX_CPUS} are used", board.cpus.len());
     }
     let boot = mrs!("mpidr_el1") & MPIDR_AFFINITY;
+    if let Some(first) = cpu::get(CpuId(0)) {
+        // It was this core's by default; whether the board's core 0 comes up is to be seen.
+        first.online.store(false, Ordering::Relaxed);
+    }
     let boot_index = board.cpus.iter().position(|&mpidr| mpidr == boot).unwrap_or(0);
     for (n, &mpidr) in board.cpus.iter().take(MAX_CPUS).enumerate() {
         let Some(cpu) = cpu::get(CpuId(n as u8)) else { break };
@@ -63,8 +67,12 @@ fn give_stacks(cpu: &PerCpu, n: u64) {
 fn start_one(cpu: &'static PerCpu, n: usize, mpidr: u64) {
     let entry = memory::image_pa(symbol!(secondary_entry)).0;
     let context = core::ptr::from_ref(cpu) as u64;
+    // The new core reads its stack's address with its caches on, but perhaps before this store has left ours.
+    barrier::dsb_sy();
+    cpu.asked.store(true, Ordering::Relaxed);
     if let Err(error) = power::cpu_on(mpidr, entry, context) {
         log::error!("core {n} (MPIDR {mpidr:#x}) does not start: {error}; it stays off");
+        cpu.asked.store(false, Ordering::Relaxed);
     }
 }
 

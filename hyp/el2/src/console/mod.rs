@@ -122,15 +122,18 @@ impl State {
                 uart.putc(byte[0]);
             }
         }
-        uart.transmit_interrupt(console.has_output());
+        // A guest that was told to hold back is told to go on by the interrupt too.
+        uart.transmit_interrupt(console.has_output() || console.holds());
     }
 
     fn flush(&mut self) {
-        while let Self { console: Some(console), uart: Some(uart) } = self {
-            if !console.has_output() {
-                return uart.flush();
-            }
+        // Bounded, for a UART that has stopped: each turn waits for a FIFO to go out.
+        for _ in 0..10_000 {
+            let Self { console: Some(console), uart: Some(uart) } = self else { return };
             uart.flush();
+            if !console.has_output() {
+                return;
+            }
             self.drain();
         }
     }

@@ -21,6 +21,8 @@ pub fn reset() {
         write(n, 0);
     }
     clear_active_priorities();
+    // A guest may have switched its system registers off, where that can be done.
+    msr!("icc_sre_el1", 0x7);
     msr!("ich_vmcr_el2", 0);
     msr!("ich_hcr_el2", hcr::EN);
 }
@@ -65,7 +67,18 @@ fn clear_active_priorities() {
     }
 }
 
+/// The first list register is the one that is free when little is going on: it needs no table.
+#[inline(always)]
 fn write(n: usize, value: u64) {
+    if n == 0 {
+        msr!("ich_lr0_el2", value);
+    } else {
+        write_any(n, value);
+    }
+}
+
+#[inline(never)]
+fn write_any(n: usize, value: u64) {
     macro_rules! set {
         ($register:literal) => {
             msr!($register, value)
@@ -95,6 +108,9 @@ impl ListRegisters for Cpu {
 
     #[inline(always)]
     fn empty(&self) -> u32 {
+        // It shows what was written to the list registers before the last context synchronisation (DDI 0487 D24.1.2.2):
+        // without one, a register written a moment ago would seem free.
+        crate::barrier::isb();
         mrs!("ich_elrsr_el2") as u32
     }
 

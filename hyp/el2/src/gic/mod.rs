@@ -56,6 +56,8 @@ pub fn init_board(gic: Gic, cpus: usize) {
     let gicd = unsafe { UniqueMmioPointer::new(gicd) };
     // SAFETY: as above.
     let Ok(mut driver) = (unsafe { GicV3::new(gicd, gicr, cpus) }) else { return };
+    // Firmware may have used some: a line that nobody waits for would interrupt for ever.
+    driver.distributor().enable_all_interrupts(false);
     driver.distributor().configure_default_settings();
     *DRIVER.lock() = Some(driver);
 }
@@ -113,6 +115,14 @@ pub fn enable_spi(intid: IntId, cpu: CpuId, edge: bool) {
         let _ = distributor.set_trigger(id, trigger);
         let _ = distributor.set_routing(id, Some(core.mpidr.load(Ordering::Relaxed)));
         let _ = distributor.enable_interrupt(id, true);
+    }
+}
+
+/// Keeps SPI `intid` from interrupting.
+pub fn disable_spi(intid: IntId) {
+    let Some(number) = intid.0.checked_sub(32) else { return };
+    if let Some(driver) = DRIVER.lock().as_mut() {
+        let _ = driver.distributor().enable_interrupt(GicIntId::spi(number), false);
     }
 }
 

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 
 use spin::Mutex;
 use tessera_abi::layout;
-use tessera_core::addr::{Ipa, Pa, VmId};
+use tessera_core::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use tessera_core::board::Board;
 use tessera_core::bundle::{Bundle, File};
 use tessera_core::config::{self, BoardFacts, Config, ConsoleKind, VmConfig};
 use tessera_core::guest_mem::{Extent, GuestRam};
+use tessera_core::hw::Hw;
 use tessera_core::id_regs::IdRegs;
 use tessera_core::life::Life;
 use tessera_core::psci::{PowerStates, Psci};
@@ -19,7 +20,8 @@ use tessera_core::smccc::{Mitigations, Services};
 use tessera_core::stage2::Stage2;
 use tessera_core::trng::Stream;
 use tessera_core::vgic::Vgic;
-use tessera_core::vm::Vm;
+use tessera_core::virtio::blk::VirtioBlk;
+use tessera_core::vm::{DiskNews, Vm};
 use tessera_core::vtimer::Clock;
 use tessera_core::vuart::Vuart;
 
@@ -45,6 +47,8 @@ pub fn build(board: &Board<'_>) -> Vec<Guest> {
         Ok(fdt) => config::parse(&fdt),
         Err(error) => stop(format_args!("bundle: {error}")),
     };
+    // The disk answers while the bundle is hashed.
+    let disk = disk::find(board);
     let whole = accounts::hashing(|| files::verify(&bundle));
     let find = |path: &str| {
         let of_that_name = |file: &&File<'static>| file.paths().any(|name| name == path);
@@ -52,7 +56,7 @@ pub fn build(board: &Board<'_>) -> Vec<Guest> {
         file.map(File::data).ok_or_else(|| format!("{path} is not in the bundle, or is damaged"))
     };
     config.reject(config::check_files(&config, find));
-    let disk = disk::find(board);
+    let disk = disk.and_then(disk::FoundDisk::open);
     check_board(&mut config, disk.as_ref());
     for problem in &config.problems {
         log::error!("{problem}");
@@ -101,7 +105,7 @@ fn check_board(config: &mut Config, disk: Option<&disk::BoardDisk>) {
         facts.collect()
     });
     let facts = BoardFacts {
-        cpus: cpu::online_count(),
+        cpus: cpu::usable_count(),
         memory: FRAMES.lock().as_ref().map_or(0, |frames| frames.free_bytes()),
         partitions: partitions.as_deref(),
     };
@@ -115,28 +119,51 @@ fn build_one(config: VmConfig, id: VmId, parts: &mut Parts) -> Result<Guest, Str
     };
     let kernel = file(&config.kernel);
     let ramdisk = config.ramdisk.as_deref().map_or(&[][..], file);
+    // Memory last, and given back where it cannot be mapped: a guest that fails must not cost the others theirs.
+    let disks = attach_disks(&config, id, parts)?;
     let ram = take_ram(config.memory)?;
-    let mut stage2 = Stage2::new(&El2, id, map::pa_range(), parts.forbidden.clone())
-        .map_err(|error| error.to_string())?;
-    for extent in ram.extents() {
-        stage2
-            .map_ram(&El2, extent.ipa, extent.pa, extent.len)
-            .map_err(|error| error.to_string())?;
-    }
-    let vm = new_vm(&config, id, ram, parts)?;
+    let stage2 = map_ram(&ram, id, parts).inspect_err(|_| give_ram(&ram))?;
+    let vm = new_vm(&config, id, ram, disks, parts);
     Ok(Guest { vm: Arc::new(vm), config, kernel, ramdisk, stage2 })
 }
 
-fn new_vm(config: &VmConfig, id: VmId, ram: GuestRam, parts: &mut Parts) -> Result<Vm, String> {
-    let mut disks = Vec::new();
+fn attach_disks(
+    config: &VmConfig,
+    id: VmId,
+    parts: &mut Parts,
+) -> Result<Vec<Mutex<VirtioBlk>>, String> {
+    let mut disks = Vec::with_capacity(config.disks.len());
     for (slot, wanted) in config.disks.iter().enumerate() {
         let board_disk = parts.disk.as_mut().ok_or("the board has no disk")?;
         let device = board_disk.attach(id, slot as u8, wanted)?;
         disks.push(Mutex::new(device));
     }
+    Ok(disks)
+}
+
+/// The guest's physical address space; where it cannot be made, nothing of it is left.
+fn map_ram(ram: &GuestRam, id: VmId, parts: &Parts) -> Result<Stage2, String> {
+    let mut stage2 = Stage2::new(&El2, id, map::pa_range(), parts.forbidden.clone())
+        .map_err(|error| error.to_string())?;
+    for extent in ram.extents() {
+        if let Err(error) = stage2.map_ram(&El2, extent.ipa, extent.pa, extent.len) {
+            stage2.free(&El2);
+            return Err(error.to_string());
+        }
+    }
+    Ok(stage2)
+}
+
+fn new_vm(
+    config: &VmConfig,
+    id: VmId,
+    ram: GuestRam,
+    disks: Vec<Mutex<VirtioBlk>>,
+    parts: &mut Parts,
+) -> Vm {
     let end = layout::RAM_BASE.saturating_add(config.memory);
     let random = parts.seed.as_mut().map(|seed| seed.for_guest(id));
-    Ok(Vm {
+    Vm {
         id,
         name: config.name.clone(),
         cpus: config.cpus.clone(),
@@ -158,9 +185,20 @@ fn new_vm(config: &VmConfig, id: VmId, ram: GuestRam, parts: &mut Parts) -> Resu
         clock: Mutex::new(Clock::starting(0)),
         random: Mutex::new(random),
         disks,
+        disk_news: DiskNews::new(),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
         vgic: Vgic::new(config.vcpus()),
-    })
+    }
+}
+
+/// Gives back what [`take_ram`] took.
+fn give_ram(ram: &GuestRam) {
+    for extent in ram.extents() {
+        // Extents may be several blocks that follow each other.
+        for page in (0..extent.len).step_by(PAGE_SIZE as usize) {
+            El2.give_frames(extent.pa.offset(page), 0);
+        }
+    }
 }
 
 /// Frames for a guest's memory, in the largest blocks there are.

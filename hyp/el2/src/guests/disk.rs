@@ -10,11 +10,13 @@ use tessera_core::addr::{IntId, VmId};
 use tessera_core::board::{Board, VirtioMmio};
 use tessera_core::config::DiskConfig;
 use tessera_core::disk::boot::BootReader;
-use tessera_core::disk::gpt::{Gpt, Partition};
+use tessera_core::disk::gpt::{FIRST_READ, Gpt, Partition};
 use tessera_core::disk::virtio_blk::{Registers, VirtioDisk, device_id};
 use tessera_core::disk::{Accepted, Attached, Disk, DiskRequest, SubmitError};
+use tessera_core::hw::Hw;
 use tessera_core::life::Phase;
 use tessera_core::virtio::blk::VirtioBlk;
+use tessera_core::vm::DiskEvent;
 
 use crate::hw::El2;
 use crate::{barrier, cpu, gic, memory};
@@ -51,32 +53,50 @@ static DISK: Mutex<Option<Disk<Driver>>> = Mutex::new(None);
 /// The interrupt of the disk, 0 where there is none.
 static INTERRUPT: AtomicU32 = AtomicU32::new(0);
 
-/// The first disk of the board, with its partitions; what is wrong with it is logged.
-pub fn find(board: &Board<'_>) -> Option<BoardDisk> {
+/// The first disk of the board, whose first sectors are on their way.
+pub struct FoundDisk {
+    reader: BootReader<'static, Driver, El2>,
+    transport: VirtioMmio,
+}
+
+/// Finds the board's first disk and asks it for its first sectors: it takes its time, which is not waited for here.
+/// What is wrong with it is logged.
+pub fn find(board: &Board<'_>) -> Option<FoundDisk> {
     const BLOCK_DEVICE: u32 = 2;
     let is_disk = |transport: &&VirtioMmio| {
         device_id(&Mmio(memory::direct(transport.registers.start))) == Some(BLOCK_DEVICE)
     };
-    let transport = board.virtio.iter().find(is_disk)?;
-    match open(transport) {
-        Ok(disk) => Some(disk),
-        Err(why) => {
-            log::error!("disk at {}: {why}", transport.registers.start);
-            None
+    let transport = *board.virtio.iter().find(is_disk)?;
+    logged(&transport, start(transport))
+}
+
+fn start(transport: VirtioMmio) -> Result<FoundDisk, String> {
+    let registers = Mmio(memory::direct(transport.registers.start));
+    let driver = VirtioDisk::new(registers, &El2).map_err(|error| error.to_string())?;
+    let mut reader = BootReader::new(driver, &El2).map_err(|error| error.to_string())?;
+    reader.read_ahead(FIRST_READ).map_err(|error| error.to_string())?;
+    Ok(FoundDisk { reader, transport })
+}
+
+impl FoundDisk {
+    /// Reads the partitions; what is wrong with them is logged.
+    pub fn open(self) -> Option<BoardDisk> {
+        let transport = self.transport;
+        logged(&transport, self.partitions())
+    }
+
+    fn partitions(mut self) -> Result<BoardDisk, String> {
+        let gpt = Gpt::read(&mut self.reader).map_err(|error| error.to_string())?;
+        if gpt.from_backup {
+            log::warn!("disk: its first partition table is damaged, the backup is used; mend it");
         }
+        let disk = Disk::new(self.reader.into_driver());
+        Ok(BoardDisk { disk, gpt, interrupt: self.transport.interrupt })
     }
 }
 
-fn open(transport: &VirtioMmio) -> Result<BoardDisk, String> {
-    let registers = Mmio(memory::direct(transport.registers.start));
-    let mut driver = VirtioDisk::new(registers, &El2).map_err(|error| error.to_string())?;
-    let mut reader = BootReader::new(&mut driver, &El2).map_err(|error| error.to_string())?;
-    let gpt = Gpt::read(&mut reader).map_err(|error| error.to_string())?;
-    drop(reader);
-    if gpt.from_backup {
-        log::warn!("disk: its first partition table is damaged, the backup is used; mend it");
-    }
-    Ok(BoardDisk { disk: Disk::new(driver), gpt, interrupt: transport.interrupt })
+fn logged<T>(transport: &VirtioMmio, done: Result<T, String>) -> Option<T> {
+    done.map_err(|why| log::error!("disk at {}: {why}", transport.registers.start)).ok()
 }
 
 impl BoardDisk {
@@ -125,7 +145,8 @@ pub fn interrupt(intid: IntId) -> bool {
         return false;
     }
     with_disk(|disk| disk.acknowledge());
-    // Bounded: what completes was submitted, and each guest has a queue's worth at most.
+    // As long as the disk completes requests: it has 64 in flight at most, and guests' own cores submit new ones no
+    // faster than it works. What a completion costs beyond these few lines is done in its guest's time.
     while let Some((who, request, result)) = with_disk(|disk| disk.complete(&El2)).flatten() {
         tell(who, Some((request, result)));
     }
@@ -139,9 +160,18 @@ fn with_disk<T>(f: impl FnOnce(&mut Disk<Driver>) -> T) -> Option<T> {
     DISK.lock().as_mut().map(f)
 }
 
-fn tell(who: Attached, done: Option<(u16, Result<(), tessera_core::disk::DiskError>)>) {
+fn tell(who: Attached, done: DiskEvent) {
     let Some(guest) = super::get(who.vm) else { return };
-    guest.vm.disk_event(&El2, who.device, done);
+    let here = cpu::current_id();
+    if guest.vm.cpus.contains(&here) {
+        guest.vm.disk_event(&El2, who.device, done);
+    } else {
+        // Its own core does the work: this one is another guest's.
+        guest.vm.disk_news.leave(who.device, done);
+        if let Some(&core) = guest.vm.cpus.first() {
+            El2.kick(core);
+        }
+    }
     if guest.vm.life.phase() != Phase::Running {
         // Its leader waits for the last request.
         guest.vm.kick_all(&El2);

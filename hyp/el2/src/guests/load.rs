@@ -10,7 +10,7 @@ use tessera_core::vtimer::Clock;
 
 use super::Guest;
 use crate::hw::El2;
-use crate::{cache, id, memory, tlb};
+use crate::{cache, id, interrupt, memory, tlb};
 
 /// Bytes that one core clears at a time.
 const CHUNK: u64 = 2 << 20;
@@ -29,6 +29,8 @@ pub fn clear(guest: &Guest) -> bool {
             // it: all have parked, and its requests have ended.
             unsafe { cache::zero_pages(memory::direct(pa), len) };
         }
+        // The board's devices interrupt this core too, and others wait for them.
+        interrupt::outside_guest();
         lead |= guest.vm.life.chunk_cleared(chunks);
     }
     lead
@@ -80,6 +82,15 @@ fn seed(guest: &Guest) -> Option<Seed> {
 
 /// Copies into the guest's memory, and out of the caches: it starts with its own off.
 fn write(guest: &Guest, at: Ipa, bytes: &[u8]) {
+    let mut at = at;
+    for part in bytes.chunks(CHUNK as usize) {
+        write_part(guest, at, part);
+        at = at.offset(part.len() as u64);
+        interrupt::outside_guest();
+    }
+}
+
+fn write_part(guest: &Guest, at: Ipa, bytes: &[u8]) {
     let mut rest = bytes;
     for piece in guest.vm.ram.pieces(at, bytes.len() as u64) {
         let Ok((pa, len)) = piece else { return };
