@@ -112,11 +112,10 @@ impl Hw for El2 {
     }
 
     fn give_frames(&self, at: Pa, order: u8) {
-        if let Some(frames) = FRAMES.lock().as_mut() {
-            // A frame that was never taken is a mistake of ours: keep it rather than hand it out twice.
-            if let Err(error) = frames.give(at, order) {
-                log::error!("frame {at} given back wrongly: {error}");
-            }
+        let given = FRAMES.lock().as_mut().map(|frames| frames.give(at, order));
+        // A frame that was never taken is a mistake of ours: keep it rather than hand it out twice.
+        if let Some(Err(error)) = given {
+            log::error!("frame {at} given back wrongly: {error}");
         }
     }
 
