@@ -195,3 +195,21 @@ impl Vm {
         self.disks.iter().fold(true, |done, disk| disk.lock().reset() & done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_events_wait_in_their_order_and_none_is_left_unseen() {
+        let news = DiskNews::new();
+        assert!(!news.any() && news.take().is_none());
+        news.leave(0, Some((3, Ok(()))));
+        news.leave(1, None);
+        assert!(news.any());
+        assert_eq!(news.take(), Some((0, Some((3, Ok(()))))));
+        assert!(news.any(), "one still waits");
+        assert_eq!(news.take(), Some((1, None)));
+        assert!(!news.any());
+    }
+}
