@@ -111,3 +111,36 @@ fn guests_of_the_same_kernel_with_a_core_each_run_side_by_side() {
         assert_eq!(target.shell(name, "hostname"), name);
     }
 }
+
+#[test]
+fn a_small_board_with_one_core_runs_a_guest() {
+    let scene = Scene::new("small");
+    let bundle = Some(scene.bundle(&[Guest::debian("web", &[0]).memory("64M").disk("web")]));
+    let (disk, _) = scene.disk(&crate::partitions());
+    let qemu =
+        Qemu { bundle, disk: Some(disk), cores: 1, memory: "192M".into(), ..Qemu::default() };
+    let mut target = Target::start(qemu.board(), &["web"]);
+    let ready = target.line("web", "GUEST-READY");
+    assert_eq!(number(&ready, "cpus"), 1, "{ready}");
+    target.prompt("web");
+    assert_eq!(target.shell("web", "cat /mnt/marker"), "this is web");
+}
+
+#[test]
+fn eight_guests_with_a_core_each_fill_a_board() {
+    let scene = Scene::new("eight");
+    let names: Vec<String> = (0..8).map(|n| format!("guest{n}")).collect();
+    let guest = |(n, name): (usize, &String)| {
+        Guest::probe(name, &[n as u32]).memory("16M").bootargs("probe.only=ids,gic,memory,aborts")
+    };
+    let guests: Vec<Guest> = names.iter().enumerate().map(guest).collect();
+    let bundle = Some(scene.bundle(&guests));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut target = Target::start(Qemu { bundle, cores: 8, ..Qemu::default() }.board(), &names);
+    for name in names {
+        let done = target.line(name, "PROBE-DONE");
+        if number(&done, "failed") != 0 {
+            target.fail(&format!("{name} found promises broken"));
+        }
+    }
+}

@@ -40,3 +40,14 @@ fn every_promise_is_kept_for_a_guest_with_one_vcpu_and_for_one_with_eight() {
     let qemu = Qemu { cores: 8, ..Qemu::default() };
     all_promises_are_kept("probe-8", probe(&[7, 6, 5, 4, 3, 2, 1, 0]), qemu);
 }
+
+#[test]
+fn every_promise_is_kept_on_cores_of_other_generations_and_below_firmware() {
+    // Addresses of 40 bits; virtualization host extensions; scalable vectors; pointer authentication.
+    for cpu in ["cortex-a53", "cortex-a76", "a64fx", "neoverse-v1"] {
+        let qemu = Qemu { cpu: cpu.into(), ..Qemu::default() };
+        all_promises_are_kept(&format!("probe-{cpu}"), probe(&[1, 2]), qemu);
+    }
+    let machine = "virtualization=on,gic-version=3,secure=on".into();
+    all_promises_are_kept("probe-secure", probe(&[1, 2]), Qemu { machine, ..Qemu::default() });
+}
