@@ -79,11 +79,22 @@ pub fn build(workspace: &Workspace, what: &[Image]) -> Result<()> {
     Ok(())
 }
 
+/// Where cargo looks for the flags of bare-metal crates alone.
+const RUSTFLAGS_VARIABLE: &str = "CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RUSTFLAGS";
+
+/// A panic is traced back by frame pointers. And EL2's Rust runs only with its MMU on, on normal memory but for volatile,
+/// aligned accesses to devices, so unaligned loads are sound: with them code is shorter. Guests run some before that.
+const EL2_RUSTFLAGS: &str = "-Cforce-frame-pointers=yes -Ctarget-feature=-strict-align";
+
 /// One cargo call a package, so that an image does not depend on what was built with it.
 fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Result<()> {
     let (package, binary) = image.package();
-    let directory = workspace.target("bare");
+    // A directory for each set of flags, or each build would throw the other's away.
+    let directory = workspace.target(if image == Image::Tessera { "bare-el2" } else { "bare" });
     let mut cargo = toolchain.cargo("build");
+    if image == Image::Tessera {
+        cargo.env(RUSTFLAGS_VARIABLE, EL2_RUSTFLAGS);
+    }
     cargo.args(["--quiet", "--release", "--package", package, "--target-dir"]).arg(&directory);
     if std::io::stderr().is_terminal() {
         cargo.arg("--color=always");
