@@ -129,9 +129,12 @@ impl VcpuSet {
     pub fn iter(self) -> impl Iterator<Item = VcpuId> {
         let mut rest = self.0;
         core::iter::from_fn(move || {
-            let lowest = (rest != 0).then(|| VcpuId(rest.trailing_zeros() as u8));
+            if rest == 0 {
+                return None;
+            }
+            let lowest = VcpuId(rest.trailing_zeros() as u8);
             rest &= rest.wrapping_sub(1);
-            lowest
+            Some(lowest)
         })
     }
 }

@@ -6,10 +6,11 @@
 use tessera_core::addr::VmId;
 use tessera_core::exit::Exit;
 use tessera_core::life::{Parked, Phase, StopReason};
-use tessera_core::machine::{self, Next};
+use tessera_core::machine::{self, Next, Step};
 use tessera_core::psci::{self, Start};
 use tessera_core::vcpu::Vcpu;
 use tessera_core::vgic::VgicCpu;
+use tessera_core::vm::Vm;
 use tessera_core::vtimer::PhysicalTimer;
 
 use crate::gic::{self, ListRegisters};
@@ -190,42 +191,49 @@ impl Seat {
             if machine::answered_at_once(vcpu, &exit) {
                 continue;
             }
-            match machine::handle(vm, vcpu, exit, &El2, &mut lrs) {
-                Next::Resume => {}
-                Next::Advance => el1::advance(),
-                Next::Interrupt => {
-                    if interrupt::in_guest(vm, vcpu) {
-                        return None;
+            let mut next = Next::Resume;
+            match machine::handle(vm, vcpu, exit, &El2, &mut lrs, &mut next) {
+                Step::Resume => {}
+                Step::Advance => el1::advance(),
+                Step::Other => {
+                    if let Some(off) = unusual(vm, vcpu, next) {
+                        return off;
                     }
                 }
-                Next::Inject(fault) => el1::inject(fault),
-                Next::Refuse(abort) => {
-                    el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2))
-                }
-                Next::Suspend { advance, resume } => {
-                    if advance {
-                        el1::advance();
-                    }
-                    if !vm.vgic.has_pending(&vcpu.vgic, &lrs) {
-                        barrier::dsb_sy();
-                        barrier::wfi();
-                    }
-                    if let Some(start) = resume {
-                        el1::reset(el1::Start {
-                            entry: start.entry.0,
-                            mpidr: psci::vmpidr(vcpu.id()),
-                        });
-                        vcpu.registers.x = [0; 31];
-                        vcpu.registers.write(0, start.context);
-                        vcpu.timer = PhysicalTimer::default();
-                        machine::update_timer(vm, vcpu, &El2);
-                    }
-                }
-                Next::Off => return None,
-                Next::Stop(reason) => return Some(reason),
             }
         }
     }
+}
+
+/// What exits are seldom about. Some where the vCPU is left, with the reason if the whole guest stops.
+#[inline(never)]
+fn unusual(vm: &Vm, vcpu: &mut Vcpu, next: Next) -> Option<Option<StopReason>> {
+    match next {
+        // Interrupts are taken where the exit is looked at.
+        Next::Resume | Next::Interrupt => {}
+        Next::Advance => el1::advance(),
+        Next::Inject(fault) => el1::inject(fault),
+        Next::Refuse(abort) => el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2)),
+        Next::Suspend { advance, resume } => {
+            if advance {
+                el1::advance();
+            }
+            if !vm.vgic.has_pending(&vcpu.vgic, &ListRegisters) {
+                barrier::dsb_sy();
+                barrier::wfi();
+            }
+            if let Some(start) = resume {
+                el1::reset(el1::Start { entry: start.entry.0, mpidr: psci::vmpidr(vcpu.id()) });
+                vcpu.registers.x = [0; 31];
+                vcpu.registers.write(0, start.context);
+                vcpu.timer = PhysicalTimer::default();
+                machine::update_timer(vm, vcpu, &El2);
+            }
+        }
+        Next::Off => return Some(None),
+        Next::Stop(reason) => return Some(Some(reason)),
+    }
+    None
 }
 
 /// Turns the board off once no guest is left.

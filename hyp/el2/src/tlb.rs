@@ -1,5 +1,7 @@
 //! TLB maintenance, inner shareable: every core of the board forgets (DDI 0487 D8.17).
 
+use core::sync::atomic::AtomicU64;
+
 use tessera_core::addr::{Ipa, VmId};
 
 use crate::sysreg::{mrs, msr};
@@ -46,9 +48,10 @@ pub fn invalidate_vm(vm: VmId) {
 /// A stage 2 table in which nothing is mapped. While it is in VTTBR_EL2, no walk, not even a speculative one, can
 /// fill the TLB under the VMID beside it (Cortex-A72 erratum 1319367 walks the EL1 regime while EL2 runs).
 #[repr(align(4096))]
-struct EmptyTable([u64; 512]);
+struct EmptyTable([AtomicU64; 512]);
 
-static EMPTY: EmptyTable = EmptyTable([0; 512]);
+/// Never written. Atomics, so that it is memory that the boot clears and no part of the image.
+static EMPTY: EmptyTable = EmptyTable([const { AtomicU64::new(0) }; 512]);
 
 /// VTTBR_EL2 with `vmid` and nothing mapped: for a core that runs no guest.
 pub fn vttbr_of_nobody(vmid: u64) -> u64 {

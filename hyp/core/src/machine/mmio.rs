@@ -5,7 +5,7 @@
 
 use tessera_abi::layout;
 
-use super::Next;
+use super::{Next, Step};
 use crate::addr::VcpuSet;
 use crate::exit::MmioAccess;
 use crate::hw::Hw;
@@ -28,20 +28,21 @@ pub fn access(
     access: MmioAccess,
     hw: &impl Hw,
     lrs: &mut impl ListRegisters,
-) -> Next {
+    next: &mut Next,
+) -> Step {
     let ipa = access.ipa.0;
     let result = match ipa {
         layout::GICD_BASE..GICD_END => gicd(vm, vcpu, access, ipa - layout::GICD_BASE, hw, lrs),
         layout::GICR_BASE..GICR_END => gicr(vm, vcpu, access, ipa - layout::GICR_BASE, hw, lrs),
         layout::UART_BASE..UART_END => uart(vm, vcpu, access, ipa - layout::UART_BASE, hw),
         layout::VIRTIO_BASE..DISKS_END => {
-            return disk(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw);
+            return disk(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw, next);
         }
         _ => Err(BadAccess),
     };
     match result {
-        Ok(()) => Next::Advance,
-        Err(BadAccess) => refuse(access),
+        Ok(()) => Step::Advance,
+        Err(BadAccess) => refuse(access, next),
     }
 }
 
@@ -153,15 +154,22 @@ fn uart(
 }
 
 #[inline(always)]
-fn disk(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, offset: u64, hw: &impl Hw) -> Next {
+fn disk(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    access: MmioAccess,
+    offset: u64,
+    hw: &impl Hw,
+    next: &mut Next,
+) -> Step {
     let (slot, offset) = (offset / layout::VIRTIO_STRIDE, offset % layout::VIRTIO_STRIDE);
-    let Some(disk) = vm.disks.get(slot as usize) else { return refuse(access) };
+    let Some(disk) = vm.disks.get(slot as usize) else { return refuse(access, next) };
     let mut disk = disk.lock();
     if !access.write {
         let value = disk.mmio_read(offset, access.size);
         drop(disk);
         loaded(vcpu, access, value);
-        return Next::Advance;
+        return Step::Advance;
     }
     let value = stored(vcpu, access);
     let mut submit = |request: &_| hw.disk_submit(request);
@@ -169,15 +177,13 @@ fn disk(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, offset: u64, hw: &impl Hw)
     if effect.interrupt {
         vm.disk_interrupt(hw, slot as u8);
     }
-    if effect.retry { Next::Resume } else { Next::Advance }
+    if effect.retry { Step::Resume } else { Step::Advance }
 }
 
 /// The answer of a bus on which nothing has this address.
-#[inline(always)]
-fn refuse(access: MmioAccess) -> Next {
-    Next::Inject(Fault::External(Access {
-        va: access.va,
-        write: access.write,
-        ..Access::default()
-    }))
+#[cold]
+#[inline(never)]
+fn refuse(access: MmioAccess, next: &mut Next) -> Step {
+    let fault = Access { va: access.va, write: access.write, ..Access::default() };
+    Step::other(next, Next::Inject(Fault::External(fault)))
 }

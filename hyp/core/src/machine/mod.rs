@@ -47,7 +47,29 @@ pub enum Next {
     Stop(StopReason),
 }
 
-/// Handles an exit of `vcpu`.
+/// How an exit ends: in one of the two usual ways, or in another.
+///
+/// Apart from [`Next`], because a byte is passed in a register and decided on at once, and a `Next` is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Step {
+    /// As [`Next::Resume`].
+    Resume,
+    /// As [`Next::Advance`].
+    Advance,
+    /// What the caller's `Next` says now.
+    Other,
+}
+
+impl Step {
+    #[inline(always)]
+    fn other(next: &mut Next, what: Next) -> Self {
+        *next = what;
+        Self::Other
+    }
+}
+
+/// Handles an exit of `vcpu`. What is not usual is left in `next`.
 #[inline(always)]
 pub fn handle(
     vm: &Vm,
@@ -55,20 +77,22 @@ pub fn handle(
     exit: Exit,
     hw: &impl Hw,
     lrs: &mut impl ListRegisters,
-) -> Next {
-    match exit {
-        Exit::Hvc(immediate) => call(vm, vcpu, immediate, hw, Next::Resume),
-        Exit::Smc(immediate) => call(vm, vcpu, immediate, hw, Next::Advance),
-        Exit::Mmio(access) => mmio::access(vm, vcpu, access, hw, lrs),
-        Exit::SysReg(access) => system_register(vm, vcpu, access, hw, lrs),
+    next: &mut Next,
+) -> Step {
+    let what = match exit {
+        Exit::Mmio(access) => return mmio::access(vm, vcpu, access, hw, lrs, next),
+        Exit::SysReg(access) => return system_register(vm, vcpu, access, hw, lrs, next),
+        Exit::Hvc(immediate) => return call(vm, vcpu, immediate, hw, Step::Resume, next),
+        Exit::Smc(immediate) => return call(vm, vcpu, immediate, hw, Step::Advance, next),
         Exit::Irq => Next::Interrupt,
         Exit::Abort(abort) => Next::Refuse(abort),
         Exit::Undefined => Next::Inject(Fault::Undefined),
         // Trapped for nobody yet: going on is what the architecture allows both to do at any time.
-        Exit::Wfx(_) => Next::Advance,
+        Exit::Wfx(_) => return Step::Advance,
         Exit::SError => Next::Stop(StopReason::SystemError),
         Exit::Unexpected => Next::Stop(StopReason::UnexpectedExit),
-    }
+    };
+    Step::other(next, what)
 }
 
 /// Answers an exit that takes nothing but a register, before all others are looked at; whether it was one.
@@ -92,43 +116,37 @@ pub fn refused(vm: &Vm, abort: &StageTwoAbort, stage1: &Stage1, hw: &impl Hw) ->
 }
 
 /// A firmware call; `done` says how to go on behind it, as HVC returns behind itself and a trapped SMC to itself.
-#[inline(always)]
-fn call(vm: &Vm, vcpu: &mut Vcpu, immediate: u16, hw: &impl Hw, done: Next) -> Next {
-    match vm.services.call(immediate, &mut vcpu.registers.x) {
-        Call::Done => done,
-        other => {
-            // Written through a reference, so that what the usual way returns needs no place in memory.
-            let mut next = done;
-            rare_call(vm, vcpu, other, hw, &mut next);
-            next
-        }
-    }
-}
-
 #[inline(never)]
-fn rare_call(vm: &Vm, vcpu: &mut Vcpu, call: Call, hw: &impl Hw, next: &mut Next) {
-    let done = *next;
-    *next = match call {
-        Call::Done => done,
+fn call(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    immediate: u16,
+    hw: &impl Hw,
+    done: Step,
+    next: &mut Next,
+) -> Step {
+    let what = match vm.services.call(immediate, &mut vcpu.registers.x) {
+        Call::Done => return done,
         Call::CpuOn(target) => {
             vm.kick(hw, VcpuSet::only(target));
-            done
+            return done;
         }
         Call::CpuOff => Next::Off,
-        Call::Suspend { resume } => Next::Suspend { advance: done == Next::Advance, resume },
+        Call::Suspend { resume } => Next::Suspend { advance: done == Step::Advance, resume },
         Call::SystemOff => Next::Stop(StopReason::Off),
         Call::SystemReset => Next::Stop(StopReason::Reset),
         Call::Workaround(id) => {
             hw.firmware_call(id, vcpu.registers.read(1));
-            done
+            return done;
         }
         Call::Random { bits, wide } => {
             if let Some(stream) = vm.random.lock().as_mut() {
                 stream.answer(&mut vcpu.registers.x, bits, wide);
             }
-            done
+            return done;
         }
     };
+    Step::other(next, what)
 }
 
 /// A trapped MRS or MSR.
@@ -139,7 +157,8 @@ fn system_register(
     access: SysRegAccess,
     hw: &impl Hw,
     lrs: &mut impl ListRegisters,
-) -> Next {
+    next: &mut Next,
+) -> Step {
     let value = vcpu.registers.read(access.rt);
     match sysreg::emulate(access, value, &vm.ids) {
         Outcome::Value(value) => vcpu.registers.write(access.rt, value),
@@ -161,9 +180,9 @@ fn system_register(
             vcpu.registers.write(access.rt, vcpu.timer.read(register, time));
         }
         Outcome::TimerWrite(register, value) => write_timer(vm, vcpu, register, value, hw),
-        Outcome::Undefined => return Next::Inject(Fault::Undefined),
+        Outcome::Undefined => return Step::other(next, Next::Inject(Fault::Undefined)),
     }
-    Next::Advance
+    Step::Advance
 }
 
 fn write_timer(vm: &Vm, vcpu: &mut Vcpu, register: TimerReg, value: u64, hw: &impl Hw) {

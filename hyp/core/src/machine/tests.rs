@@ -130,7 +130,12 @@ impl<H: Hw> Exits<H> {
     }
 
     fn handle(&mut self, exit: Exit) -> Next {
-        handle(&self.vm, &mut self.vcpu, exit, &self.hw, &mut self.lrs)
+        let mut next = Next::Resume;
+        match handle(&self.vm, &mut self.vcpu, exit, &self.hw, &mut self.lrs, &mut next) {
+            Step::Resume => Next::Resume,
+            Step::Advance => Next::Advance,
+            Step::Other => next,
+        }
     }
 
     /// As [`Exits::handle`], from the syndrome on.

@@ -61,21 +61,26 @@ pub enum Outcome {
 }
 
 /// Answers an access; `value` is what a write writes.
-#[inline]
+#[inline(always)]
 pub fn emulate(access: SysRegAccess, value: u64, ids: &IdRegs) -> Outcome {
     if access.write {
         if access.reg == reg::ICC_SGI1R_EL1 {
             return Outcome::Sgi1(value);
         }
-        return write(access.reg, value);
-    }
-    if id_regs::contains(access.reg) {
+    } else if id_regs::contains(access.reg) {
         return Outcome::Value(ids.read(access.reg));
     }
-    read(access.reg)
+    // Through a reference, so that the usual outcomes need no place in memory.
+    let mut outcome = Outcome::Undefined;
+    others(access.reg, access.write, value, &mut outcome);
+    outcome
 }
 
 #[inline(never)]
+fn others(reg: SysReg, is_write: bool, value: u64, outcome: &mut Outcome) {
+    *outcome = if is_write { write(reg, value) } else { read(reg) };
+}
+
 fn read(reg: SysReg) -> Outcome {
     match reg {
         // What it controls is the maker's, and none of it is offered.
@@ -88,7 +93,6 @@ fn read(reg: SysReg) -> Outcome {
     }
 }
 
-#[inline(never)]
 fn write(reg: SysReg, value: u64) -> Outcome {
     match reg {
         reg::ACTLR_EL1 => Outcome::Done,

@@ -66,6 +66,8 @@ const fn priority_bits(priority: u8) -> u8 {
 /// The interrupt controller of one guest: what all its vCPUs share.
 pub struct Vgic {
     vcpus: usize,
+    /// All of them.
+    everyone: VcpuSet,
     /// `GICD_CTLR`: the group enables.
     control: AtomicU32,
     /// vCPUs that were recalled and have not folded yet.
@@ -161,6 +163,7 @@ impl Vgic {
     pub fn new(vcpus: usize) -> Self {
         let vgic = Self {
             vcpus: vcpus.min(MAX_VCPUS),
+            everyone: VcpuSet((1u16 << vcpus.min(MAX_VCPUS)).wrapping_sub(1) as u8),
             control: AtomicU32::new(0),
             recalls: AtomicU8::new(0),
             off: AtomicU8::new(u8::MAX),
@@ -309,8 +312,11 @@ const fn both(private: u32, spis: u32) -> u64 {
 #[inline]
 fn members(mut set: u64) -> impl Iterator<Item = u32> {
     core::iter::from_fn(move || {
-        let lowest = (set != 0).then(|| set.trailing_zeros());
+        if set == 0 {
+            return None;
+        }
+        let lowest = set.trailing_zeros();
         set &= set.wrapping_sub(1);
-        lowest
+        Some(lowest)
     })
 }

@@ -34,7 +34,7 @@ impl Vgic {
         group: u32,
     ) -> VcpuSet {
         let own = VcpuSet::only(me.id).0;
-        let all = (1u16 << self.vcpus).wrapping_sub(1) as u8;
+        let all = self.everyone.0;
         let targets = if value & (IRM | AFFINITY) == 0 {
             value as u8 & all
         } else if value & IRM != 0 {
