@@ -51,6 +51,8 @@ pub fn invalidate_vm(vm: VmId) {
 struct EmptyTable([AtomicU64; 512]);
 
 /// Never written. Atomics, so that it is memory that the boot clears and no part of the image.
+// Not among the constants, or its zeros would be in the image.
+#[unsafe(link_section = ".bss.empty_table")]
 static EMPTY: EmptyTable = EmptyTable([const { AtomicU64::new(0) }; 512]);
 
 /// VTTBR_EL2 with `vmid` and nothing mapped: for a core that runs no guest.
