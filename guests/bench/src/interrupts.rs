@@ -141,7 +141,7 @@ fn cpu_on(machine: &Machine) -> u64 {
     // SAFETY: the call changes x0 to x17 at most, and the started CPU writes no memory but the line.
     unsafe {
         asm!("isb", "mrs {before}, cntvct_el0", "movz x0, #0xc400, lsl #16", "movk x0, #3", "mov x1, {cpu}",
-            "mov x2, {entry}", "mov x3, {line}", "mov x4, #0", "mov x5, #0", "mov x6, #0", "mov x7, #0", "hvc #0",
+            "mov x2, {entry}", "mov x3, {line}", "mov x4, #0", "mov x5, #0", "mov x6, #0", "mov x7, #0", "hvc #0", "yield",
             before = out(reg) before, cpu = in(reg) machine.cpus()[1], entry = in(reg) entry,
             line = in(reg) line, out("x0") _, out("x1") _, out("x2") _, out("x3") _, out("x4") _, out("x5") _,
             out("x6") _, out("x7") _, out("x8") _, out("x9") _, out("x10") _, out("x11") _, out("x12") _,

@@ -30,15 +30,6 @@ core::arch::global_asm!(
 /// SCTLR_EL1 with its RES1 bits, MMU and caches off (DDI 0487 D24.2.175).
 const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
 
-/// Where a vCPU starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Start {
-    /// Program counter.
-    pub entry: u64,
-    /// MPIDR_EL1 as the guest reads it.
-    pub mpidr: u64,
-}
-
 /// Sets this core's traps. Done once: they are the same for every guest.
 pub fn init() {
     let traps = policy(&CpuFeatures::from_hw(id::read, id::pmcr()));
@@ -156,9 +147,10 @@ pub fn stage1() -> Stage1 {
     }
 }
 
-/// Resets EL1 and EL0 and sets the vCPU's start.
-pub fn reset(start: Start) {
-    msr!("vmpidr_el2", start.mpidr);
+/// Resets EL1 and EL0 for a vCPU whose MPIDR_EL1 is `mpidr`. Nothing of EL2 changes what this sets, so that it can be done
+/// long before [`start_at`].
+pub fn reset(mpidr: u64) {
+    msr!("vmpidr_el2", mpidr);
     msr!("vpidr_el2", mrs!("midr_el1"));
     msr!("sctlr_el1", SCTLR_EL1_RESET);
     reset_translation();
@@ -171,10 +163,14 @@ pub fn reset(start: Start) {
     unsafe {
         core::arch::asm!("bl clear_fp", out("x30") _, options(nomem, nostack, preserves_flags));
     }
-    msr!("elr_el2", start.entry);
-    msr!("spsr_el2", pstate::AT_RESET);
     // What this core's TLB and caches hold for the VMID is the caller's: it knows whether the tables changed.
     barrier::isb();
+}
+
+/// Sets the program counter and the state in which a vCPU starts.
+pub fn start_at(entry: u64) {
+    msr!("elr_el2", entry);
+    msr!("spsr_el2", pstate::AT_RESET);
 }
 
 fn reset_translation() {

@@ -53,6 +53,7 @@ struct Seat {
 
 impl Seat {
     fn serve(mut self) -> ! {
+        self.prepare();
         loop {
             let vm = &self.guest.vm;
             if vm.disk_news.any() {
@@ -122,6 +123,8 @@ impl Seat {
         accounts::first_guest();
         let stop = self.run_until_off();
         self.leave();
+        // Before anybody can see that the vCPU is off, and switch it on.
+        self.prepare();
         let vm = &self.guest.vm;
         let power = &vm.services.psci.power;
         match stop {
@@ -143,20 +146,23 @@ impl Seat {
         }
     }
 
-    /// Gives this core the vCPU's state as the architecture starts it.
-    fn begin(&mut self, start: Start) {
-        let vm = &self.guest.vm;
+    /// Gives this core the vCPU's state as the architecture starts it, all but where: done ahead, so that CPU_ON is
+    /// quick. The core only sleeps in between.
+    fn prepare(&mut self) {
         let id = self.vcpu.id();
         self.vcpu.registers.x = [0; 31];
-        if let Some(x0) = self.vcpu.registers.x.first_mut() {
-            *x0 = start.context;
-        }
         self.vcpu.timer = PhysicalTimer::default();
-        self.vcpu.clock = *vm.clock.lock();
         self.vcpu.vgic = VgicCpu::new(id);
-        gic::reset_virtual();
+        el1::reset(psci::vmpidr(id));
+    }
+
+    /// Enters the guest at `start`, from what [`Seat::prepare`] left.
+    fn begin(&mut self, start: Start) {
+        let vm = &self.guest.vm;
+        self.vcpu.registers.write(0, start.context);
+        self.vcpu.clock = *vm.clock.lock();
         el1::enter(self.guest.vttbr(), self.vcpu.clock.offset().unwrap_or(0));
-        el1::reset(el1::Start { entry: start.entry.0, mpidr: psci::vmpidr(id) });
+        el1::start_at(start.entry.0);
         let kick = vm.vgic.deliver(&mut self.vcpu.vgic, &mut ListRegisters);
         vm.kick(&El2, kick);
     }
@@ -223,7 +229,8 @@ fn unusual(vm: &Vm, vcpu: &mut Vcpu, next: Next) -> Option<Option<StopReason>> {
                 barrier::wfi();
             }
             if let Some(start) = resume {
-                el1::reset(el1::Start { entry: start.entry.0, mpidr: psci::vmpidr(vcpu.id()) });
+                el1::reset(psci::vmpidr(vcpu.id()));
+                el1::start_at(start.entry.0);
                 vcpu.registers.x = [0; 31];
                 vcpu.registers.write(0, start.context);
                 vcpu.timer = PhysicalTimer::default();

@@ -101,6 +101,8 @@ pub struct VgicCpu {
     used: u32,
     /// The interrupt in each list register of `used`.
     slot: [u8; MAX_LIST_REGISTERS],
+    /// What the list registers of `used` said when they were folded last. Kept here, so that no fold has to clear it.
+    image: [u64; MAX_LIST_REGISTERS],
     /// Where an interrupt of `resident` is.
     place: [u8; 64],
     /// Interrupts in the list registers of `used`.
@@ -126,6 +128,7 @@ impl VgicCpu {
             id,
             used: 0,
             slot: [0; MAX_LIST_REGISTERS],
+            image: [0; MAX_LIST_REGISTERS],
             place: [0; 64],
             resident: 0,
             spilled: 0,

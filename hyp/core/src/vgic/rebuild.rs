@@ -17,8 +17,6 @@ use crate::addr::VcpuSet;
 
 /// What the list registers said.
 struct Folded {
-    /// Their values.
-    image: [u64; MAX_LIST_REGISTERS],
     /// Active interrupts, those without a list register included.
     active: u64,
     /// Active interrupts whose end deactivates the physical twin.
@@ -79,7 +77,7 @@ impl Vgic {
             bank.make_active.take(u32::MAX),
             self.spis.make_active.take(routes.free_for(me.id) | held),
         );
-        let mut folded = Folded { image: [0; MAX_LIST_REGISTERS], active: 0, linked: 0 };
+        let mut folded = Folded { active: 0, linked: 0 };
         for index in members(me.used as u64) {
             self.fold_one(me, lrs, index as usize, drop_pending, &mut folded);
         }
@@ -107,7 +105,7 @@ impl Vgic {
         let value = lrs.read(index);
         let intid = me.slot[index % MAX_LIST_REGISTERS] as u32 % 64;
         let bit = 1u64 << intid;
-        folded.image[index % MAX_LIST_REGISTERS] = value;
+        me.image[index % MAX_LIST_REGISTERS] = value;
         if value & ACTIVE != 0 {
             folded.active |= bit;
             if value & HW != 0 {
@@ -214,12 +212,12 @@ impl Vgic {
             };
             me.seat(intid, index);
             pending |= if value & PENDING != 0 { bit } else { 0 };
-            if value != folded.image[index] {
+            if former >> index & 1 == 0 || value != me.image[index] {
                 lrs.write(index, value);
             }
         }
         for index in members((former & !me.used) as u64) {
-            if !lr::is_empty(folded.image[index as usize % MAX_LIST_REGISTERS]) {
+            if !lr::is_empty(me.image[index as usize % MAX_LIST_REGISTERS]) {
                 lrs.write(index as usize, 0);
             }
         }
