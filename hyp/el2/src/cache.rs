@@ -37,6 +37,26 @@ pub fn clean_invalidate(va: u64, len: u64) {
 pub unsafe fn zero_pages(va: u64, len: u64) {
     let end = va + len;
     let mut at = va;
+    let line = line();
+    if zva_block() == Some(line) {
+        // Cleared and cleaned in one go, four lines a step: guests have gigabytes of them.
+        while at < end {
+            // SAFETY: by this function's contract; four lines divide a page, so it stays inside.
+            unsafe {
+                core::arch::asm!(
+                    ".rept 4",
+                    "dc zva, {at}",
+                    "dc civac, {at}",
+                    "add {at}, {at}, {line}",
+                    ".endr",
+                    at = inout(reg) at,
+                    line = in(reg) line,
+                    options(nostack)
+                )
+            };
+        }
+        return barrier::dsb_sy();
+    }
     match zva_block() {
         Some(block) if block <= 4096 => {
             while at < end {

@@ -40,6 +40,7 @@ impl Ring {
     }
 
     /// Appends `byte`; says whether there was room.
+    #[inline]
     pub(super) fn push(&mut self, byte: u8) -> bool {
         if self.room() == 0 {
             return false;
@@ -55,6 +56,7 @@ impl Ring {
     }
 
     /// Takes the oldest byte.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<u8> {
         let byte = self.peek(0)?;
         self.first = self.wrap(self.first + 1);

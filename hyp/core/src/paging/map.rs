@@ -6,7 +6,7 @@ use super::MapError;
 use super::change::Change;
 use super::descriptor::{Attributes, Descriptor, Entry, Level};
 use super::tables::{Part, Table, Tables, parts};
-use crate::addr::{PAGE_SIZE, Pa};
+use crate::addr::Pa;
 use crate::hw::Hw;
 
 impl Tables {
@@ -49,6 +49,17 @@ impl Plan {
         part.whole && level.maps_memory() && self.offset & (level.size() - 1) == 0
     }
 
+    /// What of `range` whole entries of `level` map; an empty range at its start where none can.
+    fn whole(self, level: Level, range: &Range<u64>) -> Range<u64> {
+        let size = level.size();
+        if !level.maps_memory() || self.offset & (size - 1) != 0 {
+            return range.start..range.start;
+        }
+        let start = range.start.next_multiple_of(size);
+        let end = range.end & !(size - 1);
+        if start < end { start..end } else { range.start..range.start }
+    }
+
     /// Tables that mapping `range` needs, where it is free.
     fn cost(self, hw: &impl Hw, table: Table, range: Range<u64>) -> Result<u32, MapError> {
         let mut tables = 0;
@@ -73,16 +84,11 @@ impl Plan {
         if below == Level::L3 {
             return 1;
         }
-        if below.maps_memory() && self.offset & (below.size() - 1) == 0 {
-            // Whole entries of that level need none, so only the ragged ends count.
-            let head = part.start.next_multiple_of(below.size()).min(part.end);
-            let tail = (part.end & !(below.size() - 1)).max(head);
-            let end = |start, end| Part { start, end, whole: false };
-            let ends = [end(part.start, head), end(tail, part.end)];
-            let ragged = ends.into_iter().filter(|end| end.start < end.end);
-            return 1 + ragged.map(|end| self.cost_of_new(below, end)).sum::<u32>();
-        }
-        1 + parts(below, part.range()).map(|p| self.cost_of_new(below, p)).sum::<u32>()
+        // Whole entries of that level need none, so only the ragged ends count.
+        let whole = self.whole(below, &part.range());
+        let ragged = [part.start..whole.start, whole.end..part.end];
+        let ragged = ragged.into_iter().flat_map(|range| parts(below, range));
+        1 + ragged.map(|part| self.cost_of_new(below, part)).sum::<u32>()
     }
 
     /// Writes the entries for `range`; a new table is complete before it is linked.
@@ -92,21 +98,15 @@ impl Plan {
         table: Table,
         range: Range<u64>,
     ) -> Result<(), MapError> {
-        if table.level == Level::L3 {
-            // Pages, of which there may be hundreds: nothing is to be decided.
-            for ia in range.step_by(PAGE_SIZE as usize) {
-                let leaf = Descriptor::leaf(Level::L3, self.output(ia), self.attributes);
-                change.store(table, ia, leaf);
-            }
-            return Ok(());
+        // First all that whole entries map, of which there may be hundreds: nothing is to be decided about them.
+        let whole = self.whole(table.level, &range);
+        for ia in whole.clone().step_by(table.level.size() as usize) {
+            let leaf = Descriptor::leaf(table.level, self.output(ia), self.attributes);
+            change.store(table, ia, leaf);
         }
-        for part in parts(table.level, range) {
+        let ragged = [range.start..whole.start, whole.end..range.end];
+        for part in ragged.into_iter().flat_map(|range| parts(table.level, range)) {
             let ia = part.start;
-            if self.fits(table.level, part) {
-                let leaf = Descriptor::leaf(table.level, self.output(ia), self.attributes);
-                change.store(table, ia, leaf);
-                continue;
-            }
             if let Entry::Table(next) = table.load(change.hw, ia) {
                 self.apply(change, table.child(ia, next), part.range())?;
             } else {

@@ -68,9 +68,10 @@ pub fn stack(va: u64, pa: Pa, len: u64) {
 pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
     let (image, image_len) = memory::image_range();
     for ram in &board.memory {
-        // Not the image: its text must not be writable through a second mapping.
-        direct(ram.start, ram.end().min(image.max(ram.start)));
+        // Not the image: its text must not be writable through a second mapping. What is behind it first, which is the
+        // most: where there is no table yet, there is none to be searched.
         direct(ram.start.max(image.offset(image_len)), ram.end());
+        direct(ram.start, ram.end().min(image.max(ram.start)));
     }
     let Some(Gic::V3 { gicd, gicr }) = board.gic else { return };
     device(gicd);
