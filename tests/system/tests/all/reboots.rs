@@ -3,7 +3,8 @@
 use crate::{number, start, web_and_db};
 use tessera_system_tests::{Scene, Target};
 
-/// Lets `db` check its disk's content over and over: `SUM n hash` lines.
+/// Lets `db` check its disk's content over and over, one line a round: `SUM n=N hash`. It leaves the host some time for the
+/// other guest, too.
 pub fn start_checksums(target: &mut Target) {
     target.line("db", "GUEST-READY db");
     target.prompt("db");
@@ -11,7 +12,7 @@ pub fn start_checksums(target: &mut Target) {
     target.shell("db", make);
     target.send(
         "n=0; while :; do n=$((n+1)); echo 3 >/proc/sys/vm/drop_caches; \
-         set -- $(md5sum /mnt/blob); echo S''UM n=$n $1; done\n",
+         set -- $(md5sum /mnt/blob); echo S''UM n=$n $1; usleep 100000; done\n",
     );
     target.line("db", "SUM n=1 ");
 }
