@@ -75,8 +75,9 @@ pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
     }
     let Some(Gic::V3 { gicd, gicr }) = board.gic else { return };
     device(gicd);
-    // Only the redistributors of our cores: the region may be made for hundreds.
-    device(Range { len: gicr.len.min(board.cpus.len() as u64 * 0x2_0000), ..gicr });
+    // Only the redistributors of our cores: the region may be made for hundreds. Four 64 KiB frames each with GICv4, of
+    // which GICv3 has two (IHI 0069 12.10).
+    device(Range { len: gicr.len.min(board.cpus.len() as u64 * 0x4_0000), ..gicr });
     transports(board);
     let ranges = |r: &Range| r.start..r.end();
     let ram: Vec<_> = board.memory.iter().map(ranges).collect();
