@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::crc32::{crc32, update};
+use super::crc32::{crc32, is_zero, update};
 use super::{SECTOR_SIZE, Sector, Window};
 
 /// Whence sectors are read.
@@ -315,15 +315,24 @@ impl Header {
     /// The partitions, all inside the usable sectors and apart from each other.
     fn partitions<E>(&self, entries: &[Sector]) -> Result<Gpt, GptError<E>> {
         let mut partitions = Vec::new();
-        for number in 0..self.entry_count {
-            let at = u64::from(number) * u64::from(self.entry_size);
+        let per_sector = (SECTOR_SIZE as u32 / self.entry_size).max(1);
+        // Bounded by ENTRIES_MAX. The number of an entry, counted from 1, and where it is.
+        let (mut number, mut at) = (1, 0);
+        while number <= self.entry_count {
             // An entry's size is a power of two and at least 128, so that its fields never cross a sector.
             let sector = entries.get((at / SECTOR_SIZE) as usize);
+            // As nearly all of them are.
+            if at % SECTOR_SIZE == 0 && sector.is_some_and(is_zero) {
+                number += per_sector;
+                at += u64::from(per_sector) * u64::from(self.entry_size);
+                continue;
+            }
             let entry = sector.and_then(|s| s.0.get((at % SECTOR_SIZE) as usize..)?.first_chunk());
             if let Some(entry) = entry.filter(|entry| is_used(entry)) {
-                partitions
-                    .push(self.partition(number + 1, entry).ok_or(GptError::Outside(number + 1))?);
+                partitions.push(self.partition(number, entry).ok_or(GptError::Outside(number))?);
             }
+            number += 1;
+            at += u64::from(self.entry_size);
         }
         let mut sorted: Vec<&Partition> = partitions.iter().collect();
         sorted.sort_unstable_by_key(|p| p.first);

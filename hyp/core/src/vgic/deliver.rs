@@ -98,6 +98,7 @@ impl Vgic {
     }
 
     /// Interrupts that the vCPU may take now: pending outside list registers, forwarded, its own.
+    #[inline(always)]
     pub(super) fn deliverable(&self, me: &VgicCpu, routes: &Routes) -> u64 {
         let private = self.shared(me.id).bank.asserted();
         let shared = self.spis.asserted() & routes.free_for(me.id);
@@ -105,12 +106,14 @@ impl Vgic {
     }
 
     /// Interrupts that are enabled and of an enabled group.
+    #[inline(always)]
     pub(super) fn forwarded(&self, me: &VgicCpu) -> u64 {
         let groups = self.groups();
         both(self.shared(me.id).bank.forwards(groups), self.spis.forwards(groups))
     }
 
     /// Tells the vCPUs whose SPIs were `held` here and are not any more, where they wait to be taken.
+    #[inline(always)]
     pub(super) fn hand_over(&self, me: &VgicCpu, routes: &Routes, held: u32) -> VcpuSet {
         let released = held & !routes.held(me.id) & self.spis.asserted();
         if released & !routes.routed(me.id) == 0 {

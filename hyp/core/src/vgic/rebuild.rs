@@ -225,6 +225,7 @@ impl Vgic {
     }
 
     /// A list register for an interrupt that is pending and not active; takes what it is pending by.
+    #[inline]
     pub(super) fn fresh_image(&self, me: &mut VgicCpu, intid: u32) -> u64 {
         let bank = self.bank(me.id, intid);
         let bit = 1u32 << (intid % 32);
@@ -257,6 +258,7 @@ impl Vgic {
 
     /// Takes the memory of a pending interrupt that goes into a list register; a line that is high stays so, and asks
     /// for maintenance at the end of the interrupt, to be sampled again.
+    #[inline(always)]
     fn take_pending(&self, me: &mut VgicCpu, intid: u32) -> u64 {
         let bank = self.bank(me.id, intid);
         let bit = 1u32 << (intid % 32);
