@@ -31,7 +31,11 @@ copy_bytes:
     sub     x2, x2, #8
     cmp     x2, #8
     b.hs    3b
-4:  cbz     x2, 6f
+4:  tbz     x2, #2, 7f
+    ldr     w3, [x1], #4
+    str     w3, [x0], #4
+    and     x2, x2, #3
+7:  cbz     x2, 6f
 5:  ldrb    w3, [x1], #1
     strb    w3, [x0], #1
     subs    x2, x2, #1
