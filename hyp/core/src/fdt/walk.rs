@@ -27,6 +27,19 @@ struct Bus<'a> {
     cells: Cells,
     /// Where its children's addresses are in its parent's; no property, no place.
     ranges: Option<Property<'a>>,
+    /// The same for addresses that its children give out, by DMA; no property, the same addresses.
+    dma_ranges: Option<Property<'a>>,
+}
+
+/// A range of a bus and where it is, by its `ranges` or `dma-ranges` (DTSpec 2.3.8, 2.3.9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapped {
+    /// First address as the bus's children know it.
+    pub child: u64,
+    /// The same as the bus's parent knows it.
+    pub parent: u64,
+    /// Bytes.
+    pub len: u64,
 }
 
 /// Depth-first walk, parents before children.
@@ -40,8 +53,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(cursor: Cursor<'a>) -> Self {
-        let bus = Bus { cells: Cells::DEFAULT, ranges: None };
-        Self { cursor, open: 0, buses: [bus; MAX_DEPTH] }
+        Self { cursor, open: 0, buses: [Bus::ROOT; MAX_DEPTH] }
     }
 
     /// Where the core sees `address`, which the node given out last has in its `reg`: through the `ranges` of each
@@ -52,9 +64,28 @@ impl<'a> Walk<'a> {
         // Not through the root itself: its children's addresses are the core's.
         for pair in parents.windows(2).rev() {
             let [above, bus] = pair else { return None };
-            address = bus.translate(above.cells, address)?;
+            address = bus.translate(bus.ranges?, above.cells, address)?;
         }
         Some(address)
+    }
+
+    /// Where DMA of the node given out last reaches memory: the `dma-ranges` of its bus, as the cores see them. `None`
+    /// where the bus has none or says that addresses are the same.
+    pub fn dma_ranges(&self) -> Option<impl Iterator<Item = Mapped> + '_> {
+        let parents = self.buses.get(..self.open.checked_sub(1)?)?;
+        let (bus, above) = parents.split_last()?;
+        let ranges = bus.dma_ranges.filter(|ranges| !ranges.value().is_empty())?;
+        let cells = above.last()?.cells;
+        let up = move |mut range: Mapped| {
+            for pair in above.windows(2).rev() {
+                let [over, bus] = pair else { return None };
+                if let Some(ranges) = bus.dma_ranges {
+                    range.parent = bus.translate(ranges, over.cells, range.parent)?;
+                }
+            }
+            Some(range)
+        };
+        Some(bus.entries(ranges, cells).filter_map(up))
     }
 
     /// The next node, and its properties one by one to `each`: for who wants several, in the pass that is made anyway.
@@ -65,7 +96,7 @@ impl<'a> Walk<'a> {
             let before = self.cursor;
             match self.cursor.next() {
                 Ok(Token::Prop(property)) => {
-                    if matches!(property.initial(), Some(b'#' | b'r')) {
+                    if matches!(property.initial(), Some(b'#' | b'r' | b'd')) {
                         self.note(property);
                     }
                     each(property);
@@ -89,7 +120,7 @@ impl<'a> Walk<'a> {
         let depth = self.open;
         let cells =
             depth.checked_sub(1).and_then(|parent| self.buses.get(parent)).map(|bus| bus.cells);
-        *self.buses.get_mut(depth)? = Bus { cells: Cells::DEFAULT, ranges: None };
+        *self.buses.get_mut(depth)? = Bus::ROOT;
         self.open += 1;
         let node = Node { name, inside: self.cursor };
         Some(Visit { node, depth, cells: cells.unwrap_or(Cells::DEFAULT) })
@@ -102,6 +133,8 @@ impl<'a> Walk<'a> {
         bus.cells = bus.cells.updated(&property);
         if property.is("ranges") {
             bus.ranges = Some(property);
+        } else if property.is("dma-ranges") {
+            bus.dma_ranges = Some(property);
         }
     }
 }
@@ -114,23 +147,34 @@ impl<'a> Iterator for Walk<'a> {
     }
 }
 
-impl Bus<'_> {
+impl<'a> Bus<'a> {
+    const ROOT: Self = Self { cells: Cells::DEFAULT, ranges: None, dma_ranges: None };
+
     /// From an address of the children to one of the parent, which has `above` cells.
-    fn translate(&self, above: Cells, address: u64) -> Option<u64> {
-        let ranges = self.ranges?.value();
+    fn translate(&self, ranges: Property<'a>, above: Cells, address: u64) -> Option<u64> {
         // Empty: the same addresses.
-        if ranges.is_empty() {
+        if ranges.value().is_empty() {
             return Some(address);
         }
+        self.entries(ranges, above).find_map(|range| {
+            let offset = address.checked_sub(range.child).filter(|&offset| offset < range.len)?;
+            range.parent.checked_add(offset)
+        })
+    }
+
+    /// The entries of `ranges` or `dma-ranges`.
+    fn entries(
+        &self,
+        ranges: Property<'a>,
+        above: Cells,
+    ) -> impl Iterator<Item = Mapped> + use<'a> {
         let (child, parent) = (usize::from(self.cells.address), usize::from(above.address));
         let size = usize::from(self.cells.size);
-        let entries = ranges.chunks_exact(((child + parent + size) * 4).max(4));
-        entries.into_iter().find_map(|entry| {
-            let from = prop::number(entry, 0, child);
-            let to = prop::number(entry, child * 4, parent);
-            let len = prop::number(entry, (child + parent) * 4, size);
-            let offset = address.checked_sub(from).filter(|&offset| offset < len)?;
-            to.checked_add(offset)
+        let entries = ranges.value().chunks_exact(((child + parent + size) * 4).max(4));
+        entries.map(move |entry| Mapped {
+            child: prop::number(entry, 0, child),
+            parent: prop::number(entry, child * 4, parent),
+            len: prop::number(entry, (child + parent) * 4, size),
         })
     }
 }

@@ -73,11 +73,17 @@ pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
         direct(ram.start.max(image.offset(image_len)), ram.end());
         direct(ram.start, ram.end().min(image.max(ram.start)));
     }
-    let Some(Gic::V3 { gicd, gicr }) = board.gic else { return };
-    device(gicd);
-    // Only the redistributors of our cores: the region may be made for hundreds. Four 64 KiB frames each with GICv4, of
-    // which GICv3 has two (IHI 0069 12.10).
-    device(Range { len: gicr.len.min(board.cpus.len() as u64 * 0x4_0000), ..gicr });
+    match board.gic {
+        Some(Gic::V3 { gicd, gicr }) => {
+            device(gicd);
+            // Only the redistributors of our cores: the region may be made for hundreds. Four 64 KiB frames each with
+            // GICv4, of which GICv3 has two (IHI 0069 12.10).
+            device(Range { len: gicr.len.min(board.cpus.len() as u64 * 0x4_0000), ..gicr });
+        }
+        // Not GICV: it is the guests'.
+        Some(Gic::V2 { gicd, gicc, gich, .. }) => [gicd, gicc, gich].into_iter().for_each(device),
+        None => return,
+    }
     transports(board);
     let ranges = |r: &Range| r.start..r.end();
     let ram: Vec<_> = board.memory.iter().map(ranges).collect();

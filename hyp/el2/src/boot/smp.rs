@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use tessera_core::addr::CpuId;
-use tessera_core::board::Board;
+use tessera_core::board::{Board, Cpu};
 use tessera_core::hw::Hw;
 
 use super::{map, stop};
@@ -32,8 +32,8 @@ pub fn start(board: &Board<'_>) {
         // It was this core's by default; whether the board's core 0 comes up is to be seen.
         first.online.store(false, Ordering::Relaxed);
     }
-    let boot_index = board.cpus.iter().position(|&mpidr| mpidr == boot).unwrap_or(0);
-    for (n, &mpidr) in board.cpus.iter().take(MAX_CPUS).enumerate() {
+    let boot_index = board.cpus.iter().position(|cpu| cpu.mpidr == boot).unwrap_or(0);
+    for (n, &Cpu { mpidr, .. }) in board.cpus.iter().take(MAX_CPUS).enumerate() {
         let Some(cpu) = cpu::get(CpuId(n as u8)) else { break };
         cpu.id.store(n as u8, Ordering::Relaxed);
         cpu.mpidr.store(mpidr, Ordering::Relaxed);

@@ -47,7 +47,7 @@ static KICKS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
 /// Sets the distributor up. Call once; its register ranges are mapped.
 pub fn init_board(gic: Gic, cpus: usize) {
-    let Gic::V3 { gicd, gicr } = gic;
+    let Gic::V3 { gicd, gicr } = gic else { return };
     let gicd = memory::direct(gicd.start) as *mut Gicd;
     let gicr = memory::direct(gicr.start) as *mut GicrSgi;
     let (Some(gicd), Some(gicr)) = (NonNull::new(gicd), NonNull::new(gicr)) else { return };

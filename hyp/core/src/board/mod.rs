@@ -4,6 +4,9 @@
 //! are translated through the buses' `ranges`, interrupts are read as the GIC's three cells
 //! (Linux Documentation/devicetree/bindings/interrupt-controller/arm,gic-v3.yaml).
 
+#[cfg(test)]
+mod tests;
+
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -45,12 +48,54 @@ pub enum Gic {
         /// First region of redistributors.
         gicr: Range,
     },
+    /// GICv2 with the virtualization extensions.
+    V2 {
+        /// Distributor.
+        gicd: Range,
+        /// The cores' own interface.
+        gicc: Range,
+        /// Control of the virtual interface: list registers.
+        gich: Range,
+        /// The virtual interface, which guests use as theirs.
+        gicv: Range,
+    },
+}
+
+/// A core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cpu {
+    /// MPIDR_EL1's affinity fields.
+    pub mpidr: u64,
+    /// How it is started.
+    pub start: CpuStart,
+}
+
+/// How a core is started that is not the boot core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CpuStart {
+    /// By PSCI's CPU_ON.
+    Psci,
+    /// It waits until there is an address in this word (Linux Documentation/arch/arm64/booting.rst, 4).
+    SpinTable(Pa),
+    /// In a way that Tessera does not know.
+    Unknown,
+}
+
+/// Which serial port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UartKind {
+    /// Arm's PL011.
+    Pl011,
+    /// The Raspberry Pi's mini-UART.
+    MiniUart,
 }
 
 /// A serial port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Uart {
-    /// Registers: a PL011.
+    /// What it is.
+    pub kind: UartKind,
+    /// Registers.
     pub registers: Range,
     /// Its interrupt, where the tree tells one.
     pub interrupt: Option<IntId>,
@@ -65,6 +110,30 @@ pub struct VirtioMmio {
     pub interrupt: IntId,
 }
 
+/// Memory that a device reaches by DMA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DmaWindow {
+    /// First byte, as the cores see it.
+    pub cpu: Pa,
+    /// The same byte, as the device sees it.
+    pub bus: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// A host controller of SD cards (SD Host Controller Simplified Specification 3.00).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SdHost {
+    /// Registers.
+    pub registers: Range,
+    /// Its interrupt, which other controllers may share.
+    pub interrupt: IntId,
+    /// What its DMA reaches.
+    pub dma: Vec<DmaWindow>,
+    /// Its DMA sees what is in the cores' caches.
+    pub coherent: bool,
+}
+
 /// What is on the board.
 #[derive(Clone, Debug, Default)]
 pub struct Board<'a> {
@@ -72,14 +141,20 @@ pub struct Board<'a> {
     pub memory: Vec<Range>,
     /// RAM that firmware keeps.
     pub reserved: Vec<Range>,
-    /// MPIDR affinity of each core that can be started, the boot core among them.
-    pub cpus: Vec<u64>,
+    /// What of it must not be mapped at all, so that no core reads it ahead of time (DTSpec 3.5.4).
+    pub no_map: Vec<Range>,
+    /// The cores, the boot core among them.
+    pub cpus: Vec<Cpu>,
     /// Firmware with PSCI.
     pub psci: Option<Conduit>,
     /// Interrupt controller.
     pub gic: Option<Gic>,
-    /// The console of `stdout-path`, or the first PL011.
+    /// The console of `stdout-path`, or the first UART.
     pub uart: Option<Uart>,
+    /// The first host controller of SD cards.
+    pub sd_host: Option<SdHost>,
+    /// The Raspberry Pi's power management with its watchdog.
+    pub watchdog: Option<Range>,
     /// virtio-mmio transports, in the order of the tree.
     pub virtio: Vec<VirtioMmio>,
     /// What the loader put into memory as the initial ramdisk: the bundle.
@@ -107,8 +182,9 @@ impl fmt::Display for BoardError {
             Self::NoMemory => "the board's device tree has no usable memory node: check the DTB",
             Self::NoCpus => "the board's device tree has no usable core in /cpus: check the DTB",
             Self::NoGic => {
-                "the board's device tree has no arm,gic-v3 interrupt controller with a distributor \
-                 and redistributors; on QEMU use -M virt,virtualization=on,gic-version=3"
+                "the board's device tree has no interrupt controller that Tessera drives: a GICv3, \
+                 or a GICv2 with all four of GICD, GICC, GICH, GICV; on QEMU's virt use \
+                 virtualization=on and gic-version=2 or 3"
             }
         })
     }
@@ -168,6 +244,9 @@ impl<'a> Board<'a> {
         }
         // A child of /reserved-memory with a place of its own (DTSpec 3.5).
         if place.in_reserved && visit.depth == 2 {
+            if facts.no_map {
+                self.no_map.extend(place.range(facts, 0));
+            }
             return self.reserved.extend(place.range(facts, 0));
         }
         for name in facts.compatible.into_iter().flat_map(|property| property.byte_strs()) {
@@ -189,17 +268,23 @@ impl<'a> Board<'a> {
                     self.virtio.push(VirtioMmio { registers, interrupt });
                 }
             }
-            b"arm,pl011" => {
-                if let Some(registers) = range(0) {
-                    let uart = Uart { registers, interrupt: facts.interrupt() };
-                    found.uarts.push((place.visit, uart));
-                }
-            }
+            b"arm,pl011" => found.uart(place, facts, UartKind::Pl011),
+            b"brcm,bcm2835-aux-uart" => found.uart(place, facts, UartKind::MiniUart),
             b"arm,gic-v3" => {
                 if let (Some(gicd), Some(gicr)) = (range(0), range(1)) {
                     self.gic = Some(Gic::V3 { gicd, gicr });
                 }
             }
+            // The names that boards use for a GICv2 with virtualization (arm,gic.yaml).
+            b"arm,gic-400" | b"arm,cortex-a15-gic" | b"arm,cortex-a7-gic" => {
+                if let (Some(gicd), Some(gicc), Some(gich), Some(gicv)) =
+                    (range(0), range(1), range(2), range(3))
+                {
+                    self.gic = Some(Gic::V2 { gicd, gicc, gich, gicv });
+                }
+            }
+            b"brcm,bcm2711-emmc2" if self.sd_host.is_none() => self.sd_host(facts, place),
+            b"brcm,bcm2835-pm" | b"brcm,bcm2835-pm-wdt" => self.watchdog = range(0),
             b"arm,psci-0.2" | b"arm,psci-1.0" => {
                 let method = place.visit.node.property("method");
                 self.psci = match method.map(|method| method.value()) {
@@ -213,17 +298,39 @@ impl<'a> Board<'a> {
     }
 
     fn cpu(&mut self, facts: &Facts<'a>, visit: &Visit<'a>) {
-        if let Some((affinity, _)) = facts.reg.and_then(|reg| reg.regs(visit.cells).next()) {
-            self.cpus.push(affinity);
-        }
+        let Some((mpidr, _)) = facts.reg.and_then(|reg| reg.regs(visit.cells).next()) else {
+            return;
+        };
+        let start = match visit.node.property("enable-method").map(|method| method.value()) {
+            Some(b"psci\0") => CpuStart::Psci,
+            Some(b"spin-table\0") => visit
+                .node
+                .property("cpu-release-addr")
+                .and_then(number)
+                .map_or(CpuStart::Unknown, |at| CpuStart::SpinTable(Pa(at))),
+            _ => CpuStart::Unknown,
+        };
+        self.cpus.push(Cpu { mpidr, start });
+    }
+
+    fn sd_host(&mut self, facts: &Facts<'a>, place: &Place<'_, 'a>) {
+        let (Some(registers), Some(interrupt)) = (place.range(facts, 0), facts.interrupt()) else {
+            return;
+        };
+        let dma = match place.walk.dma_ranges() {
+            Some(ranges) => ranges
+                .map(|range| DmaWindow { cpu: Pa(range.parent), bus: range.child, len: range.len })
+                .collect(),
+            None => alloc::vec![DmaWindow { cpu: Pa(0), bus: 0, len: u64::MAX }],
+        };
+        let coherent = place.visit.node.property("dma-coherent").is_some();
+        self.sd_host = Some(SdHost { registers, interrupt, dma, coherent });
     }
 
     fn chosen(&mut self, node: Node<'a>) {
-        let number = |name: &str| {
-            let property = node.property(name)?;
-            property.u64().or_else(|| property.u32().map(u64::from))
-        };
-        if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end"))
+        let address = |name: &str| node.property(name).and_then(number);
+        if let (Some(start), Some(end)) =
+            (address("linux,initrd-start"), address("linux,initrd-end"))
         {
             let len = end.saturating_sub(start);
             self.initrd = (len > 0).then_some(Range { start: Pa(start), len });
@@ -231,6 +338,11 @@ impl<'a> Board<'a> {
         self.bootargs = node.property("bootargs").and_then(|args| args.str()).unwrap_or("");
         self.rng_seed = node.property("rng-seed").map_or(&[], |seed| seed.value());
     }
+}
+
+/// A number of one cell or two.
+fn number(property: Property<'_>) -> Option<u64> {
+    property.u64().or_else(|| property.u32().map(u64::from))
 }
 
 /// The properties of a node that matter here, from one pass over them.
@@ -241,11 +353,18 @@ struct Facts<'a> {
     interrupts: Option<Property<'a>>,
     device_type: &'a [u8],
     okay: bool,
+    no_map: bool,
 }
 
 impl<'a> Facts<'a> {
-    const NONE: Self =
-        Self { compatible: None, reg: None, interrupts: None, device_type: &[], okay: true };
+    const NONE: Self = Self {
+        compatible: None,
+        reg: None,
+        interrupts: None,
+        device_type: &[],
+        okay: true,
+        no_map: false,
+    };
 
     #[inline(always)]
     fn note(&mut self, property: Property<'a>) {
@@ -255,6 +374,7 @@ impl<'a> Facts<'a> {
             Some(b'r') if property.is("reg") => self.reg = Some(property),
             Some(b'i') if property.is("interrupts") => self.interrupts = Some(property),
             Some(b'd') if property.is("device_type") => self.device_type = property.value(),
+            Some(b'n') if property.is("no-map") => self.no_map = true,
             Some(b's') if property.is("status") => {
                 self.okay = matches!(property.value(), b"okay\0" | b"ok\0");
             }
@@ -281,8 +401,15 @@ struct Found<'a> {
     uarts: Vec<(Visit<'a>, Uart)>,
 }
 
-impl Found<'_> {
-    /// The PL011 of `stdout-path`; the first one where there is no such path, or it leads nowhere.
+impl<'a> Found<'a> {
+    fn uart(&mut self, place: &Place<'_, 'a>, facts: &Facts<'a>, kind: UartKind) {
+        if let Some(registers) = place.range(facts, 0) {
+            let uart = Uart { kind, registers, interrupt: facts.interrupt() };
+            self.uarts.push((place.visit, uart));
+        }
+    }
+
+    /// The UART of `stdout-path`; the first one where there is no such path, or it leads nowhere.
     fn console(&self, fdt: &Fdt<'_>) -> Option<Uart> {
         let first = self.uarts.first().map(|&(_, uart)| uart);
         let Some(path) = self.stdout else { return first };
@@ -313,97 +440,5 @@ impl Place<'_, '_> {
     fn range(&self, facts: &Facts<'_>, n: usize) -> Option<Range> {
         let (start, len) = facts.reg?.regs(self.visit.cells).nth(n)?;
         Some(Range { start: Pa(self.walk.translate(start)?), len })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use vm_fdt::FdtWriter;
-
-    use super::*;
-
-    fn qemu_like() -> std::vec::Vec<u8> {
-        let mut w = FdtWriter::new().unwrap();
-        let root = w.begin_node("").unwrap();
-        w.property_u32("#address-cells", 2).unwrap();
-        w.property_u32("#size-cells", 2).unwrap();
-        let chosen = w.begin_node("chosen").unwrap();
-        w.property_string("stdout-path", "/pl011@9000000").unwrap();
-        w.property_u64("linux,initrd-start", 0x4800_0000).unwrap();
-        w.property_u64("linux,initrd-end", 0x4810_0000).unwrap();
-        w.end_node(chosen).unwrap();
-        for place in [0x0904_0000u64, 0x0900_0000] {
-            let node = w.begin_node(&std::format!("pl011@{place:x}")).unwrap();
-            w.property_string("compatible", "arm,pl011").unwrap();
-            w.property_array_u64("reg", &[place, 0x1000]).unwrap();
-            w.property_array_u32("interrupts", &[0, 1, 4]).unwrap();
-            w.end_node(node).unwrap();
-        }
-        let cpus = w.begin_node("cpus").unwrap();
-        w.property_u32("#address-cells", 1).unwrap();
-        w.property_u32("#size-cells", 0).unwrap();
-        for n in 0..2 {
-            let cpu = w.begin_node(&std::format!("cpu@{n}")).unwrap();
-            w.property_string("device_type", "cpu").unwrap();
-            w.property_u32("reg", n).unwrap();
-            w.end_node(cpu).unwrap();
-        }
-        w.end_node(cpus).unwrap();
-        let gic = w.begin_node("intc@8000000").unwrap();
-        w.property_string("compatible", "arm,gic-v3").unwrap();
-        w.property_array_u64("reg", &[0x0800_0000, 0x1_0000, 0x080a_0000, 0xf6_0000]).unwrap();
-        w.end_node(gic).unwrap();
-        let memory = w.begin_node("memory@40000000").unwrap();
-        w.property_string("device_type", "memory").unwrap();
-        w.property_array_u64("reg", &[0x4000_0000, 0x8000_0000]).unwrap();
-        w.end_node(memory).unwrap();
-        w.end_node(root).unwrap();
-        w.finish().unwrap()
-    }
-
-    #[test]
-    fn a_virt_board_is_read_in_one_walk() {
-        let blob = qemu_like();
-        let fdt = Fdt::new(&blob).unwrap();
-        let board = Board::discover(&fdt);
-        assert_eq!(board.memory, [Range { start: Pa(0x4000_0000), len: 0x8000_0000 }]);
-        assert_eq!(board.cpus, [0, 1]);
-        let uart = board.uart.unwrap();
-        assert_eq!(uart.registers.start, Pa(0x0900_0000), "stdout-path names the second UART");
-        assert_eq!(uart.interrupt, Some(IntId(33)));
-        assert_eq!(board.initrd.unwrap().len, 0x10_0000);
-        assert!(matches!(board.check(), Ok(Gic::V3 { gicr, .. }) if gicr.start == Pa(0x080a_0000)));
-    }
-
-    #[test]
-    fn a_board_without_an_interrupt_controller_is_refused_with_advice() {
-        let mut w = FdtWriter::new().unwrap();
-        let root = w.begin_node("").unwrap();
-        w.end_node(root).unwrap();
-        let blob = w.finish().unwrap();
-        let mut board = Board::discover(&Fdt::new(&blob).unwrap());
-        assert_eq!(board.check(), Err(BoardError::NoMemory));
-        board.memory.push(Range { start: Pa(0), len: 1 << 30 });
-        assert_eq!(board.check(), Err(BoardError::NoCpus));
-        board.cpus.push(0);
-        let error = board.check().unwrap_err();
-        assert!(std::format!("{error}").contains("gic-version=3"));
-    }
-
-    #[test]
-    fn no_damaged_tree_makes_discovery_panic() {
-        let good = qemu_like();
-        let mut seed = 1u64;
-        for _ in 0..20_000 {
-            let mut bad = good.clone();
-            for _ in 0..3 {
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let at = (seed >> 33) as usize % bad.len();
-                bad[at] = (seed >> 20) as u8;
-            }
-            if let Ok(fdt) = Fdt::new(&bad) {
-                let _ = Board::discover(&fdt).check();
-            }
-        }
     }
 }

@@ -1,0 +1,176 @@
+use vm_fdt::FdtWriter;
+
+use super::*;
+
+fn qemu_like() -> std::vec::Vec<u8> {
+    let mut w = FdtWriter::new().unwrap();
+    let root = w.begin_node("").unwrap();
+    w.property_u32("#address-cells", 2).unwrap();
+    w.property_u32("#size-cells", 2).unwrap();
+    let chosen = w.begin_node("chosen").unwrap();
+    w.property_string("stdout-path", "/pl011@9000000").unwrap();
+    w.property_u64("linux,initrd-start", 0x4800_0000).unwrap();
+    w.property_u64("linux,initrd-end", 0x4810_0000).unwrap();
+    w.end_node(chosen).unwrap();
+    for place in [0x0904_0000u64, 0x0900_0000] {
+        let node = w.begin_node(&std::format!("pl011@{place:x}")).unwrap();
+        w.property_string("compatible", "arm,pl011").unwrap();
+        w.property_array_u64("reg", &[place, 0x1000]).unwrap();
+        w.property_array_u32("interrupts", &[0, 1, 4]).unwrap();
+        w.end_node(node).unwrap();
+    }
+    let cpus = w.begin_node("cpus").unwrap();
+    w.property_u32("#address-cells", 1).unwrap();
+    w.property_u32("#size-cells", 0).unwrap();
+    for n in 0..2 {
+        let cpu = w.begin_node(&std::format!("cpu@{n}")).unwrap();
+        w.property_string("device_type", "cpu").unwrap();
+        w.property_u32("reg", n).unwrap();
+        w.end_node(cpu).unwrap();
+    }
+    w.end_node(cpus).unwrap();
+    let gic = w.begin_node("intc@8000000").unwrap();
+    w.property_string("compatible", "arm,gic-v3").unwrap();
+    w.property_array_u64("reg", &[0x0800_0000, 0x1_0000, 0x080a_0000, 0xf6_0000]).unwrap();
+    w.end_node(gic).unwrap();
+    let memory = w.begin_node("memory@40000000").unwrap();
+    w.property_string("device_type", "memory").unwrap();
+    w.property_array_u64("reg", &[0x4000_0000, 0x8000_0000]).unwrap();
+    w.end_node(memory).unwrap();
+    w.end_node(root).unwrap();
+    w.finish().unwrap()
+}
+
+#[test]
+fn a_virt_board_is_read_in_one_walk() {
+    let blob = qemu_like();
+    let fdt = Fdt::new(&blob).unwrap();
+    let board = Board::discover(&fdt);
+    assert_eq!(board.memory, [Range { start: Pa(0x4000_0000), len: 0x8000_0000 }]);
+    assert_eq!(board.cpus.iter().map(|cpu| cpu.mpidr).collect::<Vec<_>>(), [0, 1]);
+    let uart = board.uart.unwrap();
+    assert_eq!(uart.registers.start, Pa(0x0900_0000), "stdout-path names the second UART");
+    assert_eq!(uart.interrupt, Some(IntId(33)));
+    assert_eq!(board.initrd.unwrap().len, 0x10_0000);
+    assert!(matches!(board.check(), Ok(Gic::V3 { gicr, .. }) if gicr.start == Pa(0x080a_0000)));
+}
+
+/// What of a Raspberry Pi 4's tree matters here, in its own words.
+fn pi_like() -> std::vec::Vec<u8> {
+    let mut w = FdtWriter::new().unwrap();
+    let root = w.begin_node("").unwrap();
+    w.property_u32("#address-cells", 2).unwrap();
+    w.property_u32("#size-cells", 1).unwrap();
+    let aliases = w.begin_node("aliases").unwrap();
+    w.property_string("serial1", "/soc/serial@7e215040").unwrap();
+    w.end_node(aliases).unwrap();
+    let chosen = w.begin_node("chosen").unwrap();
+    w.property_string("stdout-path", "serial1:115200n8").unwrap();
+    w.end_node(chosen).unwrap();
+    let reserved = w.begin_node("reserved-memory").unwrap();
+    w.property_u32("#address-cells", 2).unwrap();
+    w.property_u32("#size-cells", 1).unwrap();
+    w.property_null("ranges").unwrap();
+    for (name, at, kept) in [("kept@1000", 0x1000, false), ("secret@2000", 0x2000, true)] {
+        let node = w.begin_node(name).unwrap();
+        w.property_array_u32("reg", &[0, at, 0x1000]).unwrap();
+        if kept {
+            w.property_null("no-map").unwrap();
+        }
+        w.end_node(node).unwrap();
+    }
+    w.end_node(reserved).unwrap();
+    let cpus = w.begin_node("cpus").unwrap();
+    w.property_u32("#address-cells", 1).unwrap();
+    w.property_u32("#size-cells", 0).unwrap();
+    for (n, method) in ["spin-table", "psci", "brcm,bcm2836-smp"].iter().enumerate() {
+        let cpu = w.begin_node(&std::format!("cpu@{n}")).unwrap();
+        w.property_string("device_type", "cpu").unwrap();
+        w.property_string("enable-method", method).unwrap();
+        w.property_u64("cpu-release-addr", 0xd8 + 8 * n as u64).unwrap();
+        w.property_u32("reg", n as u32).unwrap();
+        w.end_node(cpu).unwrap();
+    }
+    w.end_node(cpus).unwrap();
+    let soc = w.begin_node("soc").unwrap();
+    w.property_u32("#address-cells", 1).unwrap();
+    w.property_u32("#size-cells", 1).unwrap();
+    let windows = [0x7e00_0000, 0, 0xfe00_0000, 0x180_0000, 0x4000_0000, 0, 0xff80_0000];
+    w.property_array_u32("ranges", &[&windows[..], &[0x80_0000]].concat()).unwrap();
+    let gic = w.begin_node("interrupt-controller@40041000").unwrap();
+    w.property_string("compatible", "arm,gic-400").unwrap();
+    let places = [0x4004_1000, 0x1000, 0x4004_2000, 0x2000];
+    let virtual_places = [0x4004_4000, 0x2000, 0x4004_6000, 0x2000];
+    w.property_array_u32("reg", &[places, virtual_places].concat()).unwrap();
+    w.end_node(gic).unwrap();
+    let uart = w.begin_node("serial@7e215040").unwrap();
+    w.property_string("compatible", "brcm,bcm2835-aux-uart").unwrap();
+    w.property_array_u32("reg", &[0x7e21_5040, 0x40]).unwrap();
+    w.property_array_u32("interrupts", &[0, 93, 4]).unwrap();
+    w.end_node(uart).unwrap();
+    w.end_node(soc).unwrap();
+    let bus = w.begin_node("emmc2bus").unwrap();
+    w.property_u32("#address-cells", 2).unwrap();
+    w.property_u32("#size-cells", 1).unwrap();
+    w.property_array_u32("ranges", &[0, 0x7e00_0000, 0, 0xfe00_0000, 0x180_0000]).unwrap();
+    w.property_array_u32("dma-ranges", &[0, 0xc000_0000, 0, 0, 0x4000_0000]).unwrap();
+    let card = w.begin_node("mmc@7e340000").unwrap();
+    w.property_string("compatible", "brcm,bcm2711-emmc2").unwrap();
+    w.property_array_u32("reg", &[0, 0x7e34_0000, 0x100]).unwrap();
+    w.property_array_u32("interrupts", &[0, 126, 4]).unwrap();
+    w.end_node(card).unwrap();
+    w.end_node(bus).unwrap();
+    w.end_node(root).unwrap();
+    w.finish().unwrap()
+}
+
+#[test]
+fn a_pi_is_read_with_its_windows_its_cores_and_its_mini_uart() {
+    let blob = pi_like();
+    let board = Board::discover(&Fdt::new(&blob).unwrap());
+    let starts: Vec<_> = board.cpus.iter().map(|cpu| cpu.start).collect();
+    assert_eq!(starts, [CpuStart::SpinTable(Pa(0xd8)), CpuStart::Psci, CpuStart::Unknown]);
+    let Some(Gic::V2 { gicd, gicv, .. }) = board.gic else { panic!("{:?}", board.gic) };
+    assert_eq!((gicd.start, gicv.start), (Pa(0xff84_1000), Pa(0xff84_6000)));
+    let uart = board.uart.unwrap();
+    assert_eq!((uart.kind, uart.registers.start), (UartKind::MiniUart, Pa(0xfe21_5040)));
+    let host = board.sd_host.as_ref().unwrap();
+    assert_eq!((host.registers.start, host.interrupt), (Pa(0xfe34_0000), IntId(158)));
+    assert_eq!(host.dma, [DmaWindow { cpu: Pa(0), bus: 0xc000_0000, len: 0x4000_0000 }]);
+    assert!(!host.coherent);
+    assert_eq!(board.no_map, [Range { start: Pa(0x2000), len: 0x1000 }]);
+    assert_eq!(board.reserved.len(), 2);
+}
+
+#[test]
+fn a_board_without_an_interrupt_controller_is_refused_with_advice() {
+    let mut w = FdtWriter::new().unwrap();
+    let root = w.begin_node("").unwrap();
+    w.end_node(root).unwrap();
+    let blob = w.finish().unwrap();
+    let mut board = Board::discover(&Fdt::new(&blob).unwrap());
+    assert_eq!(board.check(), Err(BoardError::NoMemory));
+    board.memory.push(Range { start: Pa(0), len: 1 << 30 });
+    assert_eq!(board.check(), Err(BoardError::NoCpus));
+    board.cpus.push(Cpu { mpidr: 0, start: CpuStart::Psci });
+    let error = board.check().unwrap_err();
+    assert!(std::format!("{error}").contains("gic-version"));
+}
+
+#[test]
+fn no_damaged_tree_makes_discovery_panic() {
+    let all = [qemu_like(), pi_like()];
+    let mut seed = 1u64;
+    for n in 0..20_000 {
+        let good = &all[n % 2];
+        let mut bad = good.clone();
+        for _ in 0..3 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = (seed >> 33) as usize % bad.len();
+            bad[at] = (seed >> 20) as u8;
+        }
+        if let Ok(fdt) = Fdt::new(&bad) {
+            let _ = Board::discover(&fdt).check();
+        }
+    }
+}
