@@ -6,7 +6,7 @@
 //! the machine's own keys, and nothing is written to `/etc/apt` or to dpkg's list of architectures.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -96,27 +96,73 @@ impl Root {
 
     /// Downloads `packages` and unpacks them to `to`. apt checks each against the signed lists.
     pub fn unpack(&self, packages: &[&str], to: &Path) -> Result<()> {
-        let downloads = self.directory.join("downloads");
-        for directory in [&downloads, &to.to_path_buf()] {
-            if directory.exists() {
-                std::fs::remove_dir_all(directory)
-                    .with_context(|| format!("cannot remove {}", directory.display()))?;
-            }
-            std::fs::create_dir_all(directory)
-                .with_context(|| format!("cannot make {}", directory.display()))?;
+        make_anew(to)?;
+        let downloads = self.download(packages)?;
+        for file in &downloads.files {
+            proc::output(Command::new("dpkg").arg("-x").arg(file).arg(to))?;
         }
+        downloads.remove()
+    }
+
+    /// The file `name` of `package`, in whichever directory, without unpacking the others.
+    pub fn extract(&self, package: &str, name: &str) -> Result<Vec<u8>> {
+        let downloads = self.download(&[package])?;
+        let file = downloads.files.first().context("apt downloaded nothing")?;
+        let mut archive = Command::new("dpkg-deb")
+            .arg("--fsys-tarfile")
+            .arg(file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("could not start dpkg-deb")?;
+        let stdin = archive.stdout.take().context("dpkg-deb has no output")?;
+        let tar = Command::new("tar")
+            .args(["--extract", "--to-stdout", "--wildcards"])
+            .arg(format!("*/{name}"))
+            .stdin(stdin)
+            .output()
+            .context("could not start tar")?;
+        let status = archive.wait()?;
+        ensure!(tar.status.success(), "{package} has no {name}");
+        ensure!(status.success() && !tar.stdout.is_empty(), "{package} cannot be unpacked");
+        downloads.remove()?;
+        Ok(tar.stdout)
+    }
+
+    fn download(&self, packages: &[&str]) -> Result<Downloads> {
+        let directory = self.directory.join("downloads");
+        make_anew(&directory)?;
         let mut download = self.command("apt-get");
         proc::output(
-            download.args(["download", "--quiet"]).args(packages).current_dir(&downloads),
+            download.args(["download", "--quiet"]).args(packages).current_dir(&directory),
         )?;
-        let mut found = 0;
-        for entry in downloads.read_dir()?.flatten() {
-            proc::output(Command::new("dpkg").arg("-x").arg(entry.path()).arg(to))?;
-            found += 1;
-        }
-        ensure!(found == packages.len(), "apt downloaded {found} of {} packages", packages.len());
-        std::fs::remove_dir_all(&downloads).context("cannot remove the downloads")
+        let files: Vec<PathBuf> =
+            directory.read_dir()?.flatten().map(|entry| entry.path()).collect();
+        let (found, wanted) = (files.len(), packages.len());
+        ensure!(found == wanted, "apt downloaded {found} of {wanted} packages");
+        Ok(Downloads { directory, files })
     }
+}
+
+/// Packages that were downloaded.
+struct Downloads {
+    directory: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Downloads {
+    fn remove(self) -> Result<()> {
+        std::fs::remove_dir_all(&self.directory).context("cannot remove the downloads")
+    }
+}
+
+/// Makes an empty directory, whatever was there.
+fn make_anew(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        std::fs::remove_dir_all(directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))
 }
 
 /// The machine's own Debian archive: its release's code name and where it is fetched from.
@@ -125,6 +171,8 @@ pub struct Archive {
     pub codename: String,
     /// The release, its updates and its security updates.
     pub sources: Vec<Source>,
+    /// All that the machine has, whosever it is.
+    all: Vec<Source>,
 }
 
 impl Archive {
@@ -143,12 +191,18 @@ impl Archive {
         );
         let codename = field("VERSION_CODENAME")
             .context("/etc/os-release has no VERSION_CODENAME: is this a Debian release?")?;
-        let sources = sources::debian(&read_sources(Path::new("/etc/apt")), &codename);
+        let all = read_sources(Path::new("/etc/apt"));
+        let sources = sources::debian(&all, &codename, "main");
         ensure!(
             !sources.is_empty(),
             "no source for Debian {codename} main in /etc/apt/sources.list or /etc/apt/sources.list.d: add one"
         );
-        Ok(Archive { codename, sources })
+        Ok(Archive { codename, sources, all })
+    }
+
+    /// The release's sources of another component than main; none if the machine does not have it.
+    pub fn component(&self, name: &str) -> Vec<Source> {
+        sources::debian(&self.all, &self.codename, name)
     }
 
     /// The sources and, from the same place and with the same keys, the release's backports.

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::disk;
 use crate::guests::Guests;
 use crate::images::Image;
+use crate::platform;
 use crate::proc;
 use crate::setup::TOOLS;
 use crate::toolchain::Toolchain;
@@ -83,7 +84,7 @@ fn made(workspace: &Workspace) -> Vec<Row> {
             name: "guests".into(),
             found: versions.map(|text| text.trim().replace('\n', ", ")).ok_or_else(by_run),
         },
-        file("disk", &disk::path(workspace)),
+        file("disk", &disk::path(workspace, platform::DEFAULT)),
     ]
 }
 

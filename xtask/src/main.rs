@@ -10,9 +10,12 @@ mod ci;
 mod disk;
 mod doctor;
 mod elf;
+mod firmware;
 mod guests;
+mod image;
 mod images;
 mod modules;
+mod platform;
 mod proc;
 mod progress;
 mod ramdisk;
@@ -43,6 +46,7 @@ enum Command {
     Bundle(bundle::BundleArgs),
     Ci(ci::CiArgs),
     Doctor(doctor::DoctorArgs),
+    Image(image::ImageArgs),
     Run(run::RunArgs),
     Setup(setup::SetupArgs),
     Test(test::TestArgs),
@@ -66,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bundle(args) => bundle::run(&args)?,
         Command::Ci(args) => return ci::run(&workspace, &args),
         Command::Doctor(args) => return Ok(doctor::run(&workspace, &args)),
+        Command::Image(args) => image::run(&workspace, &args)?,
         Command::Run(args) => return run::run(&workspace, &args),
         Command::Setup(args) => setup::run(&workspace, &args)?,
         Command::Test(args) => return test::run(&workspace, &args),

@@ -1,7 +1,7 @@
 //! `cargo xtask run`: builds, sets up, bundles and starts the sample on QEMU.
 //!
 //! Nothing here is needed at run time: it makes files and starts one program with the arguments of
-//! `platforms/qemu-virt/qemu.args`.
+//! `platforms/NAME/qemu.args`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,9 @@ use clap::Args;
 
 use crate::guests::Guests;
 use crate::images::{self, Image};
-use crate::proc;
-use crate::setup;
+use crate::platform::{self, Platform};
 use crate::workspace::Workspace;
-use crate::{bundle, disk};
+use crate::{bundle, disk, firmware, image, proc, setup};
 
 /// Boot the sample, or another configuration, on QEMU
 ///
@@ -24,9 +23,12 @@ use crate::{bundle, disk};
 /// status is QEMU's.
 #[derive(Args)]
 pub struct RunArgs {
-    /// The configuration to boot
-    #[arg(long, value_name = "FILE.dts", default_value = "platforms/qemu-virt/tessera.dts")]
-    config: PathBuf,
+    /// The board: a directory of platforms/
+    #[arg(long, value_name = "PLATFORM", default_value = platform::DEFAULT)]
+    platform: String,
+    /// The configuration to boot [default: the platform's tessera.dts]
+    #[arg(long, value_name = "FILE.dts")]
+    config: Option<PathBuf>,
     /// Make the guests' disk anew: what they wrote is lost
     #[arg(long)]
     fresh_disk: bool,
@@ -37,16 +39,19 @@ pub struct RunArgs {
 
 /// Runs `cargo xtask run`; QEMU's exit status.
 pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<ExitCode> {
-    let config = config(workspace, &args.config)?;
+    let platform = Platform::find(workspace, &args.platform)?;
+    let config = match &args.config {
+        Some(given) => config(workspace, given)?,
+        None => platform.config(),
+    };
     setup::ensure_tools(workspace)?;
     images::build(workspace, &Image::ALL)?;
     Guests::new(workspace).ensure(workspace, false)?;
-    disk::ensure(workspace, args.fresh_disk)?;
     let bundle = workspace.target("tessera.itb");
     let dtc = proc::which("dtc").context("dtc is missing: run `cargo xtask setup`")?;
     bundle::build(&config, &bundle, &dtc)?;
     let mut qemu = Command::new(setup::QEMU);
-    qemu.args(qemu_arguments(workspace, &bundle)?).args(&args.qemu);
+    qemu.args(qemu_arguments(workspace, &platform, &bundle, args.fresh_disk)?).args(&args.qemu);
     eprintln!("{}", proc::show(&qemu));
     eprintln!("Ctrl-] switches to the next guest, Ctrl-A X ends QEMU");
     let status = qemu.status().context("could not start QEMU")?;
@@ -56,7 +61,7 @@ pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<ExitCode> {
         .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The default is the tree's, wherever the user is; another is the user's.
+/// The tree's files have their names wherever the user is; others are the user's.
 fn config(workspace: &Workspace, given: &Path) -> Result<PathBuf> {
     [given.to_path_buf(), workspace.path(given)]
         .into_iter()
@@ -64,39 +69,28 @@ fn config(workspace: &Workspace, given: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no configuration at {}", given.display()))
 }
 
-/// The board's own arguments, with the names of what was made.
-pub fn qemu_arguments(workspace: &Workspace, bundle: &Path) -> Result<Vec<String>> {
-    let file = workspace.path("platforms/qemu-virt/qemu.args");
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read {}", file.display()))?;
+/// The board's own arguments, with the names of what is made for it: device tree and disk.
+fn qemu_arguments(
+    workspace: &Workspace,
+    platform: &Platform,
+    bundle: &Path,
+    fresh_disk: bool,
+) -> Result<Vec<String>> {
     let image = Image::Tessera.path(workspace);
-    let disk = disk::path(workspace);
-    Ok(parse_arguments(&text, &[("{image}", &image), ("{bundle}", bundle), ("{disk}", &disk)]))
-}
-
-/// One option and its value a line; `#` starts a comment.
-fn parse_arguments(text: &str, names: &[(&str, &Path)]) -> Vec<String> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .flat_map(|line| line.splitn(2, char::is_whitespace))
-        .map(|word| {
-            names.iter().fold(word.trim().to_string(), |word, (name, path)| {
-                word.replace(name, &path.display().to_string())
-            })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_an_option_with_its_value() {
-        let text = "# QEMU\n-M virt,a=b\n\n  -nographic\n-append  one two\n-kernel {image}\n";
-        let words = parse_arguments(text, &[("{image}", Path::new("/t/x.img"))]);
-        let wanted = ["-M", "virt,a=b", "-nographic", "-append", "one two", "-kernel", "/t/x.img"];
-        assert_eq!(words, wanted);
-    }
+    let disk = disk::path(workspace, &platform.name);
+    let tree = match platform.device_tree()? {
+        Some(name) => firmware::device_tree(workspace, &name, false)?,
+        None => PathBuf::new(),
+    };
+    let boot = match platform.card_files()? {
+        Some(_) => Some(image::boot_files(workspace, platform, bundle, None)?.files),
+        None => None,
+    };
+    disk::keep(&disk, boot, &image::partitions_of(bundle)?, fresh_disk)?;
+    platform.qemu_arguments(&[
+        ("{image}", &image),
+        ("{dtb}", &tree),
+        ("{bundle}", bundle),
+        ("{disk}", &disk),
+    ])
 }

@@ -107,11 +107,11 @@ pub fn field(stanza: &str, name: &str) -> Option<String> {
     Some(value)
 }
 
-/// Of `sources`, those of Debian's own `codename` release with its updates and security updates, component main.
+/// Of `sources`, those of Debian's own `codename` release with its updates and security updates, narrowed to one component.
 ///
 /// Other vendors' archives call their suites and components differently; one that does not is asked too, and its
 /// packages are still only trusted with its own key.
-pub fn debian(sources: &[Source], codename: &str) -> Vec<Source> {
+pub fn debian(sources: &[Source], codename: &str, component: &str) -> Vec<Source> {
     let wanted = [
         codename.to_string(),
         format!("{codename}-updates"),
@@ -122,7 +122,7 @@ pub fn debian(sources: &[Source], codename: &str) -> Vec<Source> {
     for source in sources {
         let mut source = source.clone();
         source.suites.retain(|suite| wanted.contains(suite));
-        source.components.retain(|component| component == "main");
+        source.components.retain(|found| found == component);
         if !source.suites.is_empty() && !source.components.is_empty() && !found.contains(&source) {
             found.push(source);
         }
@@ -160,15 +160,17 @@ mod tests {
 
     #[test]
     fn only_debians_own_suites_are_kept() {
-        let found = debian(&machine(), "bookworm");
+        let found = debian(&machine(), "bookworm", "main");
         let uris: Vec<_> = found.iter().map(|source| source.uris[0].as_str()).collect();
         assert_eq!(uris, ["http://mirror.example/debian", "http://mirror.example/security"]);
         assert_eq!(found[0].components, ["main"]);
+        assert_eq!(debian(&machine(), "bookworm", "contrib").len(), 1);
+        assert_eq!(debian(&machine(), "bookworm", "non-free-firmware"), []);
     }
 
     #[test]
     fn backports_come_from_the_archive_with_its_key() {
-        let sources = with_backports(&debian(&machine(), "bookworm"), "bookworm");
+        let sources = with_backports(&debian(&machine(), "bookworm", "main"), "bookworm");
         let backports = sources.last().unwrap().to_string();
         assert_eq!(
             backports,
@@ -189,7 +191,7 @@ mod tests {
         {
             assert_eq!(Source::from_line(line), None, "{line}");
         }
-        let with_backports = with_backports(&debian(&[source], "bookworm"), "bookworm");
+        let with_backports = with_backports(&debian(&[source], "bookworm", "main"), "bookworm");
         assert_eq!(with_backports[1].suites, ["bookworm-backports"]);
     }
 }

@@ -1,0 +1,195 @@
+//! The boards: what `platforms/NAME/` says about each. A board is added by adding a directory.
+//!
+//! - `tessera.dts`: the sample configuration.
+//! - `qemu.args`: how QEMU is started, one option and its value a line; names in braces are files that are made.
+//! - `card.files`, where the board starts from a card: what is on the card's boot partition.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::Workspace;
+
+/// What `qemu.args` and `card.files` are about when they are not given.
+pub const DEFAULT: &str = "qemu-virt";
+
+/// One board.
+pub struct Platform {
+    /// Name of its directory.
+    pub name: String,
+    directory: PathBuf,
+}
+
+/// A file of the boot partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardFile {
+    /// Its name there.
+    pub name: String,
+    /// Where it is from.
+    pub source: CardSource,
+}
+
+/// Where a file of the boot partition is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CardSource {
+    /// The platform's directory.
+    Here,
+    /// Tessera.
+    Image,
+    /// The bundle.
+    Bundle,
+    /// The board's device tree: the firmware's, or else the one of Debian's kernel package.
+    DeviceTree,
+    /// The firmware; the board does not start without it.
+    Firmware,
+    /// The firmware, where that has a device tree for it to change.
+    Overlay,
+}
+
+impl CardSource {
+    const WORDS: [(&str, CardSource); 6] = [
+        ("here", CardSource::Here),
+        ("image", CardSource::Image),
+        ("bundle", CardSource::Bundle),
+        ("device-tree", CardSource::DeviceTree),
+        ("firmware", CardSource::Firmware),
+        ("overlay", CardSource::Overlay),
+    ];
+}
+
+impl Platform {
+    /// The board called `name`.
+    pub fn find(workspace: &Workspace, name: &str) -> Result<Self> {
+        let all = names(&workspace.path("platforms"));
+        if !all.iter().any(|known| known == name) {
+            bail!("there is no platform `{name}`; there are {}", all.join(", "));
+        }
+        Ok(Platform { name: name.into(), directory: workspace.path("platforms").join(name) })
+    }
+
+    /// A file of its directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Its sample configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path("tessera.dts")
+    }
+
+    /// How QEMU is started, with the files `names` in the places of their names in braces.
+    pub fn qemu_arguments(&self, names: &[(&str, &Path)]) -> Result<Vec<String>> {
+        Ok(parse_arguments(&read(&self.path("qemu.args"))?, names))
+    }
+
+    /// What is on the card's boot partition; `None` if the board starts from no card.
+    pub fn card_files(&self) -> Result<Option<Vec<CardFile>>> {
+        let path = self.path("card.files");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        parse_card_files(&read(&path)?).map(Some).with_context(|| path.display().to_string())
+    }
+
+    /// The file name of the board's device tree, if it has to be brought.
+    pub fn device_tree(&self) -> Result<Option<String>> {
+        let files = self.card_files()?.unwrap_or_default();
+        let found = files.into_iter().find(|file| file.source == CardSource::DeviceTree);
+        Ok(found.map(|file| file.name))
+    }
+}
+
+/// The directories with a sample configuration, sorted.
+fn names(platforms: &Path) -> Vec<String> {
+    let entries = platforms.read_dir().into_iter().flatten().flatten();
+    let boards = entries.filter(|entry| entry.path().join("tessera.dts").is_file());
+    let mut names: Vec<String> =
+        boards.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The lines that say something; `#` starts a comment.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// One option and its value a line.
+fn parse_arguments(text: &str, names: &[(&str, &Path)]) -> Vec<String> {
+    lines(text)
+        .flat_map(|line| line.splitn(2, char::is_whitespace))
+        .map(|word| {
+            names.iter().fold(word.trim().to_string(), |word, (name, path)| {
+                word.replace(name, &path.display().to_string())
+            })
+        })
+        .collect()
+}
+
+/// One name and its source a line.
+fn parse_card_files(text: &str) -> Result<Vec<CardFile>> {
+    let parse = |line: &str| {
+        let (name, word) = line.split_once(char::is_whitespace)?;
+        let (_, source) = CardSource::WORDS.into_iter().find(|(known, _)| *known == word.trim())?;
+        Some(CardFile { name: name.into(), source })
+    };
+    lines(text)
+        .map(|line| {
+            let words = CardSource::WORDS.map(|(word, _)| word).join(", ");
+            parse(line).with_context(|| format!("`{line}` is not a name and one of {words}"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_an_option_with_its_value() {
+        let text = "# QEMU\n-M virt,a=b\n\n  -nographic\n-append  one two\n-kernel {image}\n";
+        let words = parse_arguments(text, &[("{image}", Path::new("/t/x.img"))]);
+        let wanted = ["-M", "virt,a=b", "-nographic", "-append", "one two", "-kernel", "/t/x.img"];
+        assert_eq!(words, wanted);
+    }
+
+    #[test]
+    fn a_platform_that_is_not_there_is_answered_with_those_that_are() {
+        let workspace = Workspace::find().unwrap();
+        let error = Platform::find(&workspace, "toaster").err().unwrap().to_string();
+        assert_eq!(error, "there is no platform `toaster`; there are qemu-virt, rpi4");
+        assert_eq!(Platform::find(&workspace, "rpi4").unwrap().name, "rpi4");
+    }
+
+    #[test]
+    fn every_platform_can_be_read() {
+        let workspace = Workspace::find().unwrap();
+        for name in names(&workspace.path("platforms")) {
+            let platform = Platform::find(&workspace, &name).unwrap();
+            assert!(!platform.qemu_arguments(&[]).unwrap().is_empty(), "{name}");
+            let files = platform.card_files().unwrap().unwrap_or_default();
+            for file in files.iter().filter(|file| file.source == CardSource::Here) {
+                assert!(platform.path(&file.name).is_file(), "{name} has no {}", file.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_card_file_is_a_name_and_a_source() {
+        let files = parse_card_files("# c\nconfig.txt  here\noverlays/a.dtbo overlay\n").unwrap();
+        let file = |name: &str, source| CardFile { name: name.into(), source };
+        let wanted =
+            [file("config.txt", CardSource::Here), file("overlays/a.dtbo", CardSource::Overlay)];
+        assert_eq!(files, wanted);
+        let error = parse_card_files("start4.elf magic").unwrap_err().to_string();
+        assert!(
+            error.contains("`start4.elf magic` is not a name and one of here, image"),
+            "{error}"
+        );
+        assert!(parse_card_files("alone").is_err());
+    }
+}
