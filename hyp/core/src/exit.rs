@@ -259,6 +259,10 @@ fn rare(class: u64) -> Rare {
 pub mod iss {
     /// Instruction syndrome valid: SAS, SSE, SRT and SF hold.
     pub const ISV: u64 = 1 << 24;
+    /// Of a trapped MSR or MRS: MRS.
+    pub const READ: u64 = 1 << 0;
+    /// Of a trapped MSR or MRS: the general-purpose register, from this bit.
+    pub const RT_SHIFT: u32 = 5;
     /// Sign extend.
     pub const SSE: u64 = 1 << 21;
     /// The register is 64 bits wide.

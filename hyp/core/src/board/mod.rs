@@ -27,6 +27,20 @@ impl Range {
     pub fn end(self) -> Pa {
         Pa(self.start.0.saturating_add(self.len))
     }
+
+    /// What is in none of `holes`. What is behind a hole comes first, which mostly is the most.
+    pub fn without(self, holes: &[Self]) -> Vec<Self> {
+        let from_to = |start: Pa, end: Pa| Self { start, len: end.0.saturating_sub(start.0) };
+        let mut pieces = alloc::vec![self];
+        for hole in holes {
+            let split = |piece: Self| {
+                let behind = from_to(piece.start.max(hole.end()), piece.end());
+                [behind, from_to(piece.start, piece.end().min(hole.start))]
+            };
+            pieces = pieces.into_iter().flat_map(split).filter(|piece| piece.len > 0).collect();
+        }
+        pieces
+    }
 }
 
 /// How the firmware is called.
@@ -310,6 +324,10 @@ impl<'a> Board<'a> {
                 .map_or(CpuStart::Unknown, |at| CpuStart::SpinTable(Pa(at))),
             _ => CpuStart::Unknown,
         };
+        if let CpuStart::SpinTable(at) = start {
+            // Cores look at it until they are told to come.
+            self.reserved.push(Range { start: at, len: 8 });
+        }
         self.cpus.push(Cpu { mpidr, start });
     }
 

@@ -139,7 +139,22 @@ fn a_pi_is_read_with_its_windows_its_cores_and_its_mini_uart() {
     assert_eq!(host.dma, [DmaWindow { cpu: Pa(0), bus: 0xc000_0000, len: 0x4000_0000 }]);
     assert!(!host.coherent);
     assert_eq!(board.no_map, [Range { start: Pa(0x2000), len: 0x1000 }]);
-    assert_eq!(board.reserved.len(), 2);
+    let places: Vec<_> = board.reserved.iter().map(|range| range.start.0).collect();
+    assert_eq!(places, [0x1000, 0x2000, 0xd8], "the spin table is kept too");
+}
+
+#[test]
+fn memory_without_holes_is_what_is_in_none_of_them() {
+    let range = |start, len| Range { start: Pa(start), len };
+    let ram = range(0x1000, 0x9000);
+    assert_eq!(ram.without(&[]), [ram]);
+    let inner = [range(0x3000, 0x1000), range(0x5000, 0x1000)];
+    let pieces = ram.without(&inner);
+    assert_eq!(pieces, [range(0x6000, 0x4000), range(0x4000, 0x1000), range(0x1000, 0x2000)]);
+    assert_eq!(ram.without(&[range(0, 0x2000)]), [range(0x2000, 0x8000)]);
+    assert_eq!(ram.without(&[range(0x9000, u64::MAX)]), [range(0x1000, 0x8000)]);
+    assert_eq!(ram.without(&[range(0, u64::MAX)]), []);
+    assert_eq!(ram.without(&[range(0x2_0000, 0x1000)]), [ram]);
 }
 
 #[test]

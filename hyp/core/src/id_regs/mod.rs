@@ -33,6 +33,8 @@ pub mod reg {
     pub const ID_AA64MMFR0_EL1: SysReg = SysReg::new(3, 0, 0, 7, 0);
     /// ID_AA64MMFR1_EL1.
     pub const ID_AA64MMFR1_EL1: SysReg = SysReg::new(3, 0, 0, 7, 1);
+    /// ID_AA64MMFR2_EL1.
+    pub const ID_AA64MMFR2_EL1: SysReg = SysReg::new(3, 0, 0, 7, 2);
 }
 
 /// What a guest may see of a field.

@@ -8,7 +8,7 @@ mod walk;
 
 pub use walk::Stage1;
 
-use crate::exit::{StageTwoAbort, ec, iss};
+use crate::exit::{StageTwoAbort, SysRegAccess, ec, iss};
 
 /// Fields of SPSR_ELx for a PE in AArch64 state (DDI 0487, SPSR_EL1), and for AArch32 where named so.
 pub mod pstate {
@@ -65,6 +65,8 @@ pub struct El1State {
 pub enum Fault {
     /// The instruction does not exist here.
     Undefined,
+    /// As [`Fault::Undefined`], told with the register that was to be read: so cores with FEAT_IDST tell of the ID space.
+    NoIdRegister(SysRegAccess),
     /// The bus answered an access with an error.
     External(Access),
 }
@@ -82,6 +84,21 @@ pub struct Access {
     pub maintenance: bool,
     /// The walk of the guest's own tables made it, at this level of them: [`Stage1::level_of`].
     pub walk_level: Option<u8>,
+}
+
+impl Fault {
+    /// An access to a system register that does not exist here. `mmfr2` is ID_AA64MMFR2_EL1: where its IDS says so, reads
+    /// of the ID space are told by class 0x18 (DDI 0487, ID_AA64MMFR2_EL1.IDS).
+    pub fn no_register(access: SysRegAccess, mmfr2: u64) -> Self {
+        const IDS_SHIFT: u32 = 36;
+        let reg = access.reg;
+        let id_space = reg.op0() == 3 && matches!(reg.op1(), 0 | 1 | 3) && reg.crn() == 0;
+        if !access.write && id_space && mmfr2 >> IDS_SHIFT & 0xf != 0 {
+            Self::NoIdRegister(access)
+        } else {
+            Self::Undefined
+        }
+    }
 }
 
 impl Access {
@@ -157,6 +174,10 @@ fn at_vector(state: &El1State) -> u64 {
 fn syndrome(pstate: u64, fault: Fault) -> (u64, Option<u64>) {
     let access = match fault {
         Fault::Undefined => return (ec::UNKNOWN << 26 | iss::IL, None),
+        Fault::NoIdRegister(SysRegAccess { reg, rt, .. }) => {
+            let which = u64::from(reg.0) | u64::from(rt) << iss::RT_SHIFT | iss::READ;
+            return (ec::SYSREG << 26 | iss::IL | which, None);
+        }
         Fault::External(access) => access,
     };
     let from_el0 = pstate & pstate::AARCH32 != 0 || pstate & pstate::MODE == pstate::EL0T;
@@ -204,7 +225,7 @@ fn advance_it(pstate: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{Exit, Syndrome, Vector};
+    use crate::exit::{Exit, Syndrome, SysReg, Vector};
 
     const VBAR: u64 = 0xffff_8000_0801_0800;
     const EL0_AARCH32: u64 = 0x10;
@@ -215,6 +236,20 @@ mod tests {
 
     fn data(write: bool) -> Fault {
         Fault::External(Access { va: 0xabcd, write, ..Access::default() })
+    }
+
+    #[test]
+    fn a_missing_register_of_the_id_space_is_told_by_its_name_where_the_core_does_so() {
+        const IDS: u64 = 1 << 36;
+        let access = |reg, write| SysRegAccess { reg, rt: 7, write };
+        let gmid = SysReg::new(3, 1, 0, 0, 4);
+        assert_eq!(Fault::no_register(access(gmid, false), 0), Fault::Undefined);
+        assert_eq!(Fault::no_register(access(gmid, true), IDS), Fault::Undefined);
+        let other = SysReg::new(3, 0, 12, 12, 5);
+        assert_eq!(Fault::no_register(access(other, false), IDS), Fault::Undefined);
+        let fault = Fault::no_register(access(gmid, false), IDS);
+        let esr = inject(&state(pstate::EL1H), fault).esr_el1;
+        assert_eq!(esr, 0x18 << 26 | 1 << 25 | u64::from(gmid.0) | 7 << 5 | 1);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod tests;
 use crate::addr::{IntId, VcpuSet};
 use crate::exit::{Exit, StageTwoAbort, SysRegAccess};
 use crate::hw::Hw;
+use crate::id_regs::reg::ID_AA64MMFR2_EL1;
 use crate::inject::{Access, Fault, Stage1};
 use crate::life::StopReason;
 use crate::psci::Start;
@@ -180,7 +181,10 @@ fn system_register(
             vcpu.registers.write(access.rt, vcpu.timer.read(register, time));
         }
         Outcome::TimerWrite(register, value) => write_timer(vm, vcpu, register, value, hw),
-        Outcome::Undefined => return Step::other(next, Next::Inject(Fault::Undefined)),
+        Outcome::Undefined => {
+            let mmfr2 = vm.ids.read(ID_AA64MMFR2_EL1);
+            return Step::other(next, Next::Inject(Fault::no_register(access, mmfr2)));
+        }
     }
     Step::Advance
 }
