@@ -42,3 +42,8 @@ barrier!(
     wfi,
     "wfi"
 );
+barrier!(
+    /// Wakes the cores that wait for an event, after all earlier stores.
+    sev,
+    "dsb sy\n\tsev"
+);

@@ -42,7 +42,8 @@ impl PerCpu {
     }
 }
 
-static CPUS: [PerCpu; MAX_CPUS] = [const { PerCpu::new() }; MAX_CPUS];
+/// All cores. A core that a spin table starts looks for itself here (`head.S`).
+pub static CPUS: [PerCpu; MAX_CPUS] = [const { PerCpu::new() }; MAX_CPUS];
 
 /// Affinity fields of MPIDR_EL1 (DDI 0487 D24.2.119).
 pub const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;

@@ -7,7 +7,7 @@ use tessera_core::machine;
 use tessera_core::vcpu::Vcpu;
 use tessera_core::vm::Vm;
 
-use crate::gic::{self, HYP_TIMER, KICK, ListRegisters, MAINTENANCE};
+use crate::gic::{self, Acknowledged, HYP_TIMER, KICK, ListRegisters, MAINTENANCE};
 use crate::hw::El2;
 use crate::sysreg::mrs;
 use crate::{console, cpu, guests, main_loop, panic, power, timer};
@@ -15,8 +15,9 @@ use crate::{console, cpu, guests, main_loop, panic, power, timer};
 /// Handles the interrupt that ended a run of `vcpu`. `true` where the guest is to be left because it stops.
 #[inline(always)]
 pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu) -> bool {
-    let Some(intid) = gic::acknowledge() else { return false };
-    gic::end(intid);
+    let Some(taken) = gic::acknowledge() else { return false };
+    gic::end(taken);
+    let intid = taken.intid;
     match intid.0 {
         VTIMER_INTID => {
             // Stays active on the board until the guest has ended it.
@@ -25,7 +26,7 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu) -> bool {
             false
         }
         KICK => {
-            gic::deactivate(intid);
+            gic::deactivate(taken);
             // What it is about is in the vGIC's news, which are looked at before the guest runs on, or here.
             if vm.disk_news.any() {
                 vm.take_disk_news(&El2, cpu::current_id());
@@ -33,14 +34,15 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu) -> bool {
             vm.life.phase() != Phase::Running || panic::is_panicking() && stop_for_panic()
         }
         _ => {
-            other(vm, vcpu, intid);
+            other(vm, vcpu, taken);
             false
         }
     }
 }
 
 #[inline(never)]
-fn other(vm: &Vm, vcpu: &mut Vcpu, intid: IntId) {
+fn other(vm: &Vm, vcpu: &mut Vcpu, taken: Acknowledged) {
+    let intid = taken.intid;
     match intid.0 {
         PMU_INTID => {
             let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
@@ -55,7 +57,7 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, intid: IntId) {
         HYP_TIMER => machine::update_timer(vm, vcpu, &El2),
         _ => of_the_board(intid),
     }
-    gic::deactivate(intid);
+    gic::deactivate(taken);
 }
 
 /// Gives the vCPU what became pending for it.
@@ -104,23 +106,23 @@ fn pmu_fires() -> bool {
 /// Deactivates private interrupts, a bit each.
 pub fn deactivate(mut intids: u32) {
     while intids != 0 {
-        gic::deactivate(IntId(intids.trailing_zeros()));
+        gic::deactivate_ppi(IntId(intids.trailing_zeros()));
         intids &= intids - 1;
     }
 }
 
 /// Handles the interrupt that ended a sleep, if one did, on a core that runs no vCPU.
 pub fn outside_guest() {
-    let Some(intid) = gic::acknowledge() else { return };
-    gic::end(intid);
-    match intid.0 {
+    let Some(taken) = gic::acknowledge() else { return };
+    gic::end(taken);
+    match taken.intid.0 {
         KICK if panic::is_panicking() => power::halt(),
         // There is no vCPU whose timer it could be.
         HYP_TIMER | VTIMER_INTID => timer::init(),
         KICK | MAINTENANCE | PMU_INTID => {}
-        _ => of_the_board(intid),
+        _ => of_the_board(taken.intid),
     }
-    gic::deactivate(intid);
+    gic::deactivate(taken);
 }
 
 /// An interrupt of a device of the board.

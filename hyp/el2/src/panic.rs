@@ -34,6 +34,14 @@ const KINDS: [&str; 8] = [
 const MAX_FRAMES: usize = 32;
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
+static RESETS: AtomicBool = AtomicBool::new(false);
+
+/// Reads from the loader's command line what becomes of the board after a panic: with `tessera.on-panic=reset` it starts
+/// anew, else it goes off.
+pub fn configure(bootargs: &str) {
+    RESETS
+        .store(bootargs.split(' ').any(|word| word == "tessera.on-panic=reset"), Ordering::Relaxed);
+}
 
 /// Whether some core is reporting a panic: the others stop when they are kicked.
 pub fn is_panicking() -> bool {
@@ -116,11 +124,14 @@ fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
     }
     gic::kick_all_others();
     let mut out = panic_writer();
-    let _ = writeln!(out, "\nTESSERA PANIC on core {}: ", cpu::current_id());
+    let _ = writeln!(out, "\nTESSERA PANIC on core {}:", cpu::current_id());
     body(&mut out);
     let _ =
         writeln!(out, "The other cores are stopped. Addresses are of tessera.elf: addr2line -e");
     out.flush();
+    if RESETS.load(Ordering::Relaxed) {
+        power::reset();
+    }
     power::exit_with_failure()
 }
 

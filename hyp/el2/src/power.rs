@@ -1,12 +1,14 @@
-//! Turning the board off, and telling a host that runs it why.
+//! Turning the board off or starting it anew, by its firmware or by the Raspberry Pi's power management, and telling a
+//! host that runs it why.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use smccc::psci;
+use tessera_core::addr::Pa;
 use tessera_core::board::Conduit;
 use tessera_core::smccc::FirmwareAnswers;
 
-use crate::barrier;
+use crate::{barrier, memory};
 
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
 static SEMIHOSTING: AtomicBool = AtomicBool::new(false);
@@ -63,13 +65,72 @@ fn smc(id: u32, x1: u64) -> Option<i32> {
         .then(|| smccc::smc32(id, [x1 as u32, 0, 0, 0, 0, 0, 0])[0] as i32)
 }
 
-/// Turns the board off, or stops this core where firmware cannot.
+/// The BCM2835's power management, which the BCM2711 still has (Linux drivers/watchdog/bcm2835_wdt.c; there is no public
+/// manual): a watchdog whose end starts the board anew, and a word that tells the firmware with what.
+mod pm {
+    pub const RSTC: u64 = 0x1c;
+    pub const RSTS: u64 = 0x20;
+    pub const WDOG: u64 = 0x24;
+    /// Each write has it.
+    pub const PASSWORD: u32 = 0x5a00_0000;
+    /// RSTC: what the watchdog does, and everything anew.
+    pub const RSTC_WRCFG: u32 = 0b11 << 4;
+    pub const RSTC_FULL_RESET: u32 = 0b10 << 4;
+    /// RSTS: the partition to start from is spread over every other bit; number 63 is none, so that the board halts.
+    pub const RSTS_PARTITION: u32 = 0x555;
+    /// Ticks of 1/65536 s until the watchdog bites.
+    pub const TICKS: u32 = 10;
+}
+
+/// Where the power management's registers are in EL2's address space; 0 where the board has none.
+static PM: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers the power management's registers, mapped.
+pub fn set_watchdog(registers: Pa) {
+    PM.store(memory::direct(registers), Ordering::Relaxed);
+}
+
+/// Has the watchdog start the board anew, or halt it. Returns where there is no watchdog.
+fn bite(halt: bool) {
+    let at = PM.load(Ordering::Relaxed);
+    if at == 0 {
+        return;
+    }
+    let partition = if halt { pm::RSTS_PARTITION } else { 0 };
+    // SAFETY: registers of the board's power management, mapped as a device; they touch no memory.
+    unsafe {
+        let read = |offset| core::ptr::read_volatile((at + offset) as *const u32);
+        let write = |offset, value: u32| {
+            core::ptr::write_volatile((at + offset) as *mut u32, pm::PASSWORD | value);
+        };
+        let status = read(pm::RSTS) & !pm::PASSWORD & !pm::RSTS_PARTITION;
+        write(pm::RSTS, status | partition);
+        write(pm::WDOG, pm::TICKS);
+        let control = read(pm::RSTC) & !pm::PASSWORD & !pm::RSTC_WRCFG;
+        write(pm::RSTC, control | pm::RSTC_FULL_RESET);
+    }
+    barrier::dsb_sy();
+}
+
+/// Turns the board off, or stops this core where nothing can.
 pub fn off() -> ! {
     let _ = match conduit() {
         Some(Conduit::Smc) => psci::system_off::<smccc::Smc>(),
         Some(Conduit::Hvc) => psci::system_off::<smccc::Hvc>(),
         None => Ok(()),
     };
+    bite(true);
+    halt()
+}
+
+/// Starts the board anew, or stops this core where nothing can.
+pub fn reset() -> ! {
+    let _ = match conduit() {
+        Some(Conduit::Smc) => psci::system_reset::<smccc::Smc>(),
+        Some(Conduit::Hvc) => psci::system_reset::<smccc::Hvc>(),
+        None => Ok(()),
+    };
+    bite(false);
     halt()
 }
 

@@ -22,7 +22,7 @@ extern "C" fn el1_main(dtb: u64, image: u64) -> ! {
         if let Some(uart) = board.uart {
             super::map::adopt();
             super::map::device(uart.registers);
-            let mut out = console::polled_writer(uart.registers.start);
+            let mut out = console::polled_writer(uart);
             let _ = out.write_str(MESSAGE);
             out.flush();
         }

@@ -10,6 +10,8 @@
 // the point of coherency. Tables are written with the D-cache off, so stale lines over them are invalidated before
 // (they must not be evicted on top of what is written) and after (nor be hit once the cache is on).
 
+.equ MPIDR_AFFINITY, 0xff00ffffff  // MPIDR_EL1 (DDI 0487 D24.2.119)
+.equ B_INSTRUCTION, 5 << 26         // B, with no offset (DDI 0487 C6.2.25)
 .equ IMAGE_FLAGS, 0b1010            // little-endian, 4 KiB pages, anywhere in memory
 
 // Descriptors, DDI 0487 D8.3: AttrIndx 1 is Normal write-back in MAIR below.
@@ -62,6 +64,7 @@ primary_entry:
     adrp    x19, __image_start      // where the image was loaded
     adrp    x21, __boot_tables_start
     mrs     x23, CurrentEL
+    bl      choose_gic
 
     adrp    x0, __boot_tables_start
     adrp    x1, __boot_tables_end
@@ -133,11 +136,20 @@ primary_entry:
     lsl     x2, x2, #21
     mov     x3, #BLOCK_RO
     orr     x3, x3, #(1 << DESC_XN_SHIFT)
-    orr     x2, x2, x3
-    str     x2, [x0]
-    mov     x3, #0x200000
-    add     x2, x2, x3
-    str     x2, [x0, #8]
+    orr     x4, x2, x3
+    str     x4, [x0]
+    // The second one only where the tree reaches it: behind may be what must not be read ahead of time.
+    ldr     w5, [x20, #4]           // totalsize, big-endian (DTSpec 5.2)
+    rev     w5, w5
+    add     x5, x5, #40             // its header in any case
+    add     x5, x20, x5
+    mov     x6, #0x200000
+    add     x2, x2, x6
+    cmp     x5, x2
+    b.ls    1f
+    orr     x4, x2, x3
+    str     x4, [x0, #8]
+1:
 
     dsb     sy
     adrp    x0, __boot_tables_start
@@ -166,7 +178,8 @@ primary_entry:
     b       primary_main
 4:  b       el1_main
 
-// A secondary core, by PSCI CPU_ON: x0 = its PerCpu at its virtual address, whose first word is its stack's end.
+// A secondary core. By PSCI CPU_ON, x0 = its PerCpu at its virtual address, whose first word is its stack's end; by a
+// spin table, x0 = 0, and the core finds its PerCpu by its own number.
 .global secondary_entry
 secondary_entry:
     msr     daifset, #0xf
@@ -177,13 +190,57 @@ secondary_entry:
     bl      enable_mmu
     ldr     x0, =1f
     br      x0
-1:  ldr     x0, [x20]
+1:  cbnz    x20, 3f
+    mrs     x0, mpidr_el1
+    ldr     x1, =MPIDR_AFFINITY
+    and     x0, x0, x1
+    ldr     x20, ={cpus}
+    mov     x1, #{max_cpus}
+2:  ldr     x2, [x20, #{mpidr}]
+    cmp     x2, x0
+    b.eq    3f
+    add     x20, x20, #{cpu_size}
+    subs    x1, x1, #1
+    b.ne    2b
+    b       .                       // not one that was called
+3:  ldr     x0, [x20]
     mov     sp, x0
     bl      set_vectors
     mov     x0, x20
     mov     x29, xzr
     mov     x30, xzr
     b       secondary_main
+
+// Makes the NOPs of src/gic/choice.rs branches where the cores have no GICv3 (ID_AA64PFR0_EL1.GIC, DDI 0487 D24.2.65).
+// The loader's copy may still be in the caches, clean: lines that are changed behind them are dropped.
+choose_gic:
+    mrs     x0, id_aa64pfr0_el1
+    ubfx    x0, x0, #24, #4
+    cbnz    x0, 2f
+    adrp    x0, __gicv2_branches_start
+    add     x0, x0, #:lo12:__gicv2_branches_start
+    adrp    x1, __gicv2_branches_end
+    add     x1, x1, #:lo12:__gicv2_branches_end
+    mov     w5, #B_INSTRUCTION
+1:  cmp     x0, x1
+    b.hs    2f
+    ldrsw   x2, [x0]
+    add     x2, x0, x2              // the NOP
+    ldrsw   x3, [x0, #4]
+    add     x3, x3, #4
+    add     x3, x0, x3              // where to
+    sub     x3, x3, x2
+    ubfx    x3, x3, #2, #26
+    orr     w3, w3, w5
+    dc      ivac, x2
+    dsb     sy
+    str     w3, [x2]
+    dsb     sy
+    dc      ivac, x2
+    add     x0, x0, #8
+    b       1b
+2:  dsb     sy
+    ret
 
 // x0 = table, x1 = index in level 0: points the entry at it. Keeps x0.
 link_table:

@@ -67,11 +67,11 @@ pub fn stack(va: u64, pa: Pa, len: u64) {
 /// Maps the board's RAM and devices, and makes free frames of the RAM that nobody keeps.
 pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
     let (image, image_len) = memory::image_range();
-    for ram in &board.memory {
-        // Not the image: its text must not be writable through a second mapping. What is behind it first, which is the
-        // most: where there is no table yet, there is none to be searched.
-        direct(ram.start.max(image.offset(image_len)), ram.end());
-        direct(ram.start, ram.end().min(image.max(ram.start)));
+    // Not the image: its text must not be writable through a second mapping.
+    let mut holes = board.no_map.clone();
+    holes.push(Range { start: image, len: image_len });
+    for piece in board.memory.iter().flat_map(|ram| ram.without(&holes)) {
+        direct(piece);
     }
     match board.gic {
         Some(Gic::V3 { gicd, gicr }) => {
@@ -116,13 +116,10 @@ fn transports(board: &Board<'_>) {
     run.into_iter().for_each(device);
 }
 
-fn direct(start: Pa, end: Pa) {
-    if end <= start {
-        return;
-    }
+fn direct(ram: Range) {
     let mut map = MAP.lock();
     let Some(map) = map.as_mut() else { return };
-    if let Err(error) = map.map_direct(&El2, DIRECT_VA, start..end) {
-        stop(format_args!("EL2's map of RAM at {start}: {error}"));
+    if let Err(error) = map.map_direct(&El2, DIRECT_VA, ram.start..ram.end()) {
+        stop(format_args!("EL2's map of RAM at {}: {error}", ram.start));
     }
 }

@@ -4,13 +4,21 @@ mod el1;
 pub mod map;
 mod smp;
 
+use core::mem::offset_of;
+
 use tessera_core::board::Board;
 use tessera_core::fdt::Fdt;
 
 use crate::memory::{self, DTB_VA};
 use crate::{console, cpu, gic, guests, main_loop, panic, power};
 
-core::arch::global_asm!(include_str!("head.S"));
+core::arch::global_asm!(
+    include_str!("head.S"),
+    cpus = sym cpu::CPUS,
+    max_cpus = const cpu::MAX_CPUS,
+    cpu_size = const size_of::<cpu::PerCpu>(),
+    mpidr = const offset_of!(cpu::PerCpu, mpidr),
+);
 
 /// The boot core, at EL2, MMU and caches on, BSS clear, on the boot stack. `dtb` and `image` are physical addresses,
 /// `began` is the counter when the loader handed over.
@@ -22,10 +30,15 @@ extern "C" fn primary_main(dtb: u64, image: u64, began: u64) -> ! {
     let Some(fdt) = device_tree(dtb) else { power::halt() };
     let board = Board::discover(&fdt);
     power::set_conduit(board.psci);
+    panic::configure(board.bootargs);
     map::adopt();
+    if let Some(watchdog) = board.watchdog {
+        map::device(watchdog);
+        power::set_watchdog(watchdog.start);
+    }
     if let Some(uart) = board.uart {
         map::device(uart.registers);
-        console::init(uart.registers.start);
+        console::init(uart);
     }
     log::info!("Tessera {} at {image:#x}, device tree at {dtb:#x}", env!("CARGO_PKG_VERSION"));
     let gic = match board.check() {
@@ -46,10 +59,11 @@ fn device_tree(pa: u64) -> Option<Fdt<'static>> {
     /// What the boot protocol allows (Linux Documentation/arch/arm64/booting.rst, 2).
     const MAX_DTB: usize = 2 << 20;
     let at = DTB_VA + pa % (2 << 20);
-    // SAFETY: the boot code mapped 4 MiB of RAM there, read-only, and nothing writes to the tree.
+    // SAFETY: the boot code mapped the 2 MiB block there, read-only, and the next where the tree reaches it; nothing
+    // writes to it.
     let head = unsafe { core::slice::from_raw_parts(at as *const u8, 40) };
     let len = Fdt::total_size(head).ok()?.min(MAX_DTB);
-    // SAFETY: as above; 2 MiB from anywhere in the first 2 MiB is inside.
+    // SAFETY: as above: `len` is what the boot code went by, or less.
     let blob = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
     Fdt::new(blob).ok()
 }

@@ -1,9 +1,10 @@
-//! The cores of the board: stacks for each, and starting them by PSCI.
+//! The cores of the board: stacks for each, and starting them, by PSCI or by the word in memory that each waits for.
 
+use alloc::string::{String, ToString};
 use core::sync::atomic::Ordering;
 
-use tessera_core::addr::CpuId;
-use tessera_core::board::{Board, Cpu};
+use tessera_core::addr::{CpuId, Pa};
+use tessera_core::board::{Board, Cpu, CpuStart, Range};
 use tessera_core::hw::Hw;
 
 use super::{map, stop};
@@ -11,7 +12,7 @@ use crate::cpu::{self, MAX_CPUS, MPIDR_AFFINITY, PerCpu};
 use crate::hw::El2;
 use crate::memory::{self, symbol};
 use crate::sysreg::mrs;
-use crate::{barrier, el1, gic, power, timer};
+use crate::{barrier, cache, el1, gic, power, timer};
 
 /// Makes the running core core 0 for now: the boot stack is its stack. [`start`] gives it its number in the board.
 pub fn adopt_boot_core() {
@@ -33,7 +34,7 @@ pub fn start(board: &Board<'_>) {
         first.online.store(false, Ordering::Relaxed);
     }
     let boot_index = board.cpus.iter().position(|cpu| cpu.mpidr == boot).unwrap_or(0);
-    for (n, &Cpu { mpidr, .. }) in board.cpus.iter().take(MAX_CPUS).enumerate() {
+    for (n, &Cpu { mpidr, start }) in board.cpus.iter().take(MAX_CPUS).enumerate() {
         let Some(cpu) = cpu::get(CpuId(n as u8)) else { break };
         cpu.id.store(n as u8, Ordering::Relaxed);
         cpu.mpidr.store(mpidr, Ordering::Relaxed);
@@ -45,9 +46,9 @@ pub fn start(board: &Board<'_>) {
             continue;
         }
         give_stacks(cpu, n as u64);
-        start_one(cpu, n, mpidr);
+        start_one(cpu, n, mpidr, start);
     }
-    init_this_core(boot);
+    init_this_core();
 }
 
 fn give_stacks(cpu: &PerCpu, n: u64) {
@@ -64,26 +65,46 @@ fn give_stacks(cpu: &PerCpu, n: u64) {
     }
 }
 
-fn start_one(cpu: &'static PerCpu, n: usize, mpidr: u64) {
+fn start_one(cpu: &'static PerCpu, n: usize, mpidr: u64, how: CpuStart) {
     let entry = memory::image_pa(symbol!(secondary_entry)).0;
     let context = core::ptr::from_ref(cpu) as u64;
     // The new core reads its stack's address with its caches on, but perhaps before this store has left ours.
     barrier::dsb_sy();
     cpu.asked.store(true, Ordering::Relaxed);
-    if let Err(error) = power::cpu_on(mpidr, entry, context) {
-        log::error!("core {n} (MPIDR {mpidr:#x}) does not start: {error}; it stays off");
+    let started = match how {
+        CpuStart::Psci => power::cpu_on(mpidr, entry, context).map_err(|error| error.to_string()),
+        CpuStart::SpinTable(at) => release(at, entry),
+        CpuStart::Unknown => Err("its enable-method is neither psci nor spin-table".into()),
+    };
+    if let Err(why) = started {
+        log::error!("core {n} (MPIDR {mpidr:#x}) does not start: {why}; it stays off");
         cpu.asked.store(false, Ordering::Relaxed);
     }
+}
+
+/// Tells the core that waits at `at` where to go. It reads the word with its caches off, and comes with nothing in its
+/// registers (Linux Documentation/arch/arm64/booting.rst, 4).
+fn release(at: Pa, entry: u64) -> Result<(), String> {
+    if !at.is_aligned(8) {
+        return Err(alloc::format!("its cpu-release-addr {at} is not aligned"));
+    }
+    map::device(Range { start: at, len: 8 });
+    // SAFETY: an aligned word that the board's tree gives for this, mapped as RAM or now as a device; it is in no free
+    // frame (`Board::discover` reserves it).
+    unsafe { core::ptr::write_volatile(memory::direct(at) as *mut u64, entry) };
+    cache::clean_invalidate(memory::direct(at), 8);
+    barrier::sev();
+    Ok(())
 }
 
 /// A core that has just started.
 pub fn enter(cpu: &'static PerCpu) {
     cpu::set_current(cpu);
-    init_this_core(cpu.mpidr.load(Ordering::Relaxed));
+    init_this_core();
 }
 
-fn init_this_core(mpidr: u64) {
+fn init_this_core() {
     el1::init();
-    gic::init_cpu(mpidr);
+    gic::init_cpu(cpu::current_id(), mrs!("mpidr_el1") & MPIDR_AFFINITY);
     timer::init();
 }

@@ -2,15 +2,18 @@
 //!
 //! The lock is shared by all guests, but no hot exit takes it: only bytes that are printed or typed do.
 
-pub mod pl011;
+mod mini_uart;
+mod pl011;
+mod uart;
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use pl011::Pl011;
 use spin::Mutex;
-use tessera_core::addr::{IntId, Pa, VmId};
+use tessera_core::addr::{IntId, VmId};
+use tessera_core::board::{self, UartKind};
 use tessera_core::console::{Console, Sizes};
+use uart::Uart;
 
 use crate::hw::El2;
 use crate::{cpu, gic, guests, memory};
@@ -18,13 +21,15 @@ use crate::{cpu, gic, guests, memory};
 /// Console and UART.
 struct State {
     console: Option<Console>,
-    uart: Option<Pl011>,
+    uart: Option<Uart>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State { console: None, uart: None });
 
 /// Where the UART's registers are, for the panic path; 0 before there is one.
 static UART_VA: AtomicU64 = AtomicU64::new(0);
+/// It is a mini-UART.
+static UART_IS_MINI: AtomicBool = AtomicBool::new(false);
 
 /// The UART's interrupt, 0 where there is none.
 static INTERRUPT: AtomicU32 = AtomicU32::new(0);
@@ -37,12 +42,9 @@ pub fn enable_interrupt(intid: Option<IntId>) {
     }
 }
 
-/// Starts the console on the UART whose registers are at `at`, mapped as device memory. No guest has a part in it yet.
-pub fn init(at: Pa) {
-    let va = memory::direct(at);
-    UART_VA.store(va, Ordering::Release);
-    // SAFETY: `va` is the board's PL011, mapped as device memory, and only this driver uses it but for a panic.
-    let mut uart = unsafe { Pl011::new(va as *mut u8) };
+/// Starts the console on the board's UART, whose registers are mapped as device memory. No guest has a part in it yet.
+pub fn init(board: board::Uart) {
+    let PanicWriter(Some(mut uart)) = polled_writer(board) else { return };
     uart.init();
     let mut state = STATE.lock();
     state.uart = Some(uart);
@@ -160,20 +162,23 @@ impl log::Log for Logger {
 }
 
 /// Straight to the UART, past every lock: for a board that is about to stop.
-pub struct PanicWriter(Option<Pl011>);
+pub struct PanicWriter(Option<Uart>);
 
-/// A writer before there is a console, on the UART whose registers are at `at`, mapped.
-pub fn polled_writer(at: Pa) -> PanicWriter {
-    UART_VA.store(memory::direct(at), Ordering::Release);
+/// A writer before there is a console, on the board's UART, whose registers are mapped.
+pub fn polled_writer(board: board::Uart) -> PanicWriter {
+    UART_IS_MINI.store(board.kind == UartKind::MiniUart, Ordering::Relaxed);
+    UART_VA.store(memory::direct(board.registers.start), Ordering::Release);
     panic_writer()
 }
 
 /// A writer for the panic path.
 pub fn panic_writer() -> PanicWriter {
     let va = UART_VA.load(Ordering::Acquire);
-    // SAFETY: `va` is the board's mapped PL011. Another driver for it may exist, but its core is stopped or is this one,
-    // which does not return.
-    PanicWriter((va != 0).then(|| unsafe { Pl011::new(va as *mut u8) }))
+    let mini = UART_IS_MINI.load(Ordering::Relaxed);
+    let kind = if mini { UartKind::MiniUart } else { UartKind::Pl011 };
+    // SAFETY: `va` is the board's UART, mapped as device memory. Another driver for it may exist, but its core is stopped
+    // or is this one, which does not return; or there is none yet.
+    PanicWriter((va != 0).then(|| unsafe { Uart::new(kind, va as *mut u8) }))
 }
 
 impl PanicWriter {

@@ -3,8 +3,6 @@
 //! Idea: interrupts are levels that what is done about them takes away. Reading the FIFO empty lowers the receive
 //! interrupts; they are never cleared by hand, because a character that came in between would then wait without one.
 //! The transmit interrupt is enabled only while somebody has more to send than the FIFO took.
-//!
-//! Every wait is bounded: a UART whose clock is off costs time and output, not the board.
 
 /// Registers that are used, by their offsets (DDI 0183 3.2).
 #[derive(Clone, Copy)]
@@ -44,9 +42,6 @@ const INT_TX: u32 = 1 << 5;
 const INT_RT: u32 = 1 << 6;
 const INT_ALL: u32 = 0x7ff;
 
-/// Looks at the flags before a wait is given up: 32 characters at 9600 baud take 33 ms, a look about 100 ns.
-const PATIENCE: u32 = 1 << 20;
-
 /// Most characters of a receive FIFO (DDI 0183 1.3, r1p5).
 const FIFO_DEPTH: u32 = 32;
 
@@ -75,7 +70,6 @@ impl Pl011 {
     /// Turns on FIFOs and the receive interrupts. The baud rate stays; a UART that firmware did not turn on (QEMU has
     /// no firmware) is set to 8 bits without parity.
     pub fn init(&mut self) {
-        self.flush();
         let was_on = self.read(Register::Control) & CR_UARTEN != 0;
         let line = if was_on { self.read(Register::LineControl) } else { LCRH_WLEN_8 };
         // The line control may be changed only while the UART is off (DDI 0183 3.3.8).
@@ -113,13 +107,6 @@ impl Pl011 {
         self.write(Register::Data, byte.into());
     }
 
-    /// Sends `byte` when there is room; gives up where there is none for long.
-    pub fn put_polled(&mut self, byte: u8) {
-        if self.wait_until_clear(FR_TXFF) {
-            self.putc(byte);
-        }
-    }
-
     /// Has an interrupt raised when the transmit FIFO drains, or no longer.
     pub fn transmit_interrupt(&mut self, on: bool) {
         if on != self.transmit {
@@ -135,16 +122,9 @@ impl Pl011 {
         self.write(Register::InterruptClear, INT_ALL & !(INT_RX | INT_RT));
     }
 
-    /// Waits until the last bit is on the line, not for ever.
-    pub fn flush(&mut self) {
-        self.wait_until_clear(FR_BUSY);
-    }
-
-    fn wait_until_clear(&self, flag: u32) -> bool {
-        (0..PATIENCE).any(|_| {
-            core::hint::spin_loop();
-            self.read(Register::Flags) & flag == 0
-        })
+    /// The last bit is on the line.
+    pub fn is_idle(&self) -> bool {
+        self.read(Register::Flags) & FR_BUSY == 0
     }
 
     fn read(&self, register: Register) -> u32 {

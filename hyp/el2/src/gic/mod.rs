@@ -1,29 +1,28 @@
 //! The board's interrupt controller, as the hypervisor uses it: its own interrupts, kicks, and acknowledging.
 //!
-//! The distributor and redistributors are set up by the arm-gic crate, once. What happens at every interrupt are the
-//! CPU interface's system registers, here. Interrupts are acknowledged with EOImode 1 (IHI 0069 4.8.2): ending one drops
-//! its priority, so that the next can come; deactivating is a second step, which a guest's own EOI does for interrupts
-//! that are linked to a list register.
+//! A GICv3's CPU interface is system registers, a GICv2's is memory; [`v3`] and [`v2`] are the two, and this module is
+//! the one of the board ([`choice`]). Interrupts are acknowledged with EOImode 1 (IHI 0069 4.8.2, IHI 0048 3.2.1):
+//! ending one drops its priority, so that the next can come; deactivating is a second step, which a guest's own EOI does
+//! for interrupts that are linked to a list register.
 
-mod list_registers;
+mod choice;
+mod v2;
+mod v3;
 
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
-
-use arm_gic::gicv3::GicV3;
-use arm_gic::gicv3::registers::{Gicd, GicrSgi};
-use arm_gic::{IntId as GicIntId, Trigger, UniqueMmioPointer};
-pub use list_registers::{Cpu as ListRegisters, reset as reset_virtual};
-use spin::Mutex;
 use tessera_core::addr::{CpuId, IntId};
 use tessera_core::board::Gic;
+use tessera_core::vgic;
 
-use crate::cpu::{self, MAX_CPUS};
-use crate::sysreg::{mrs, msr};
-use crate::{barrier, memory};
+use crate::barrier;
+use crate::boot::stop;
+use crate::cpu;
+use crate::sysreg::mrs;
+use choice::is_v2;
 
-/// What the acknowledge register gives when nothing is pending (IHI 0069 2.2.1).
+/// What the acknowledge register gives when nothing is pending (IHI 0069 2.2.1, IHI 0048 3.2.4).
 const SPURIOUS_FROM: u32 = 1020;
+/// First SPI.
+const FIRST_SPI: u32 = 32;
 /// The software-generated interrupt that makes a core look at what it has to do.
 pub const KICK: u32 = 0;
 /// Interrupt of the GIC's virtual interface: PPI 9 (BSA, table of PPIs).
@@ -40,130 +39,144 @@ const PRIVATE: [u32; 5] = [
     tessera_abi::layout::VTIMER_INTID,
 ];
 
-static DRIVER: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
+/// An interrupt that was acknowledged.
+#[derive(Clone, Copy)]
+pub struct Acknowledged {
+    /// Which.
+    pub intid: IntId,
+    /// What the register said, which is what ends it: a GICv2 also tells which core sent an SGI.
+    token: u32,
+}
 
-/// ICC_SGI1R_EL1 that kicks each core (IHI 0069 12.2.20).
-static KICKS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-
-/// Sets the distributor up. Call once; its register ranges are mapped.
+/// Sets the distributor up. Call once; its register ranges are mapped. Stops with advice where cores and board do not
+/// go together.
 pub fn init_board(gic: Gic, cpus: usize) {
-    let Gic::V3 { gicd, gicr } = gic else { return };
-    let gicd = memory::direct(gicd.start) as *mut Gicd;
-    let gicr = memory::direct(gicr.start) as *mut GicrSgi;
-    let (Some(gicd), Some(gicr)) = (NonNull::new(gicd), NonNull::new(gicr)) else { return };
-    // SAFETY: the ranges come from the board's device tree, are mapped as device memory, and this driver is the only
-    // one that touches them.
-    let gicd = unsafe { UniqueMmioPointer::new(gicd) };
-    // SAFETY: as above.
-    let Ok(mut driver) = (unsafe { GicV3::new(gicd, gicr, cpus) }) else { return };
-    // Firmware may have used some: a line that nobody waits for would interrupt for ever.
-    driver.distributor().enable_all_interrupts(false);
-    driver.distributor().configure_default_settings();
-    *DRIVER.lock() = Some(driver);
+    match gic {
+        Gic::V3 { gicd, gicr } if !is_v2() => v3::init_board(gicd.start, gicr.start, cpus),
+        Gic::V2 { gicd, gicc, gich, .. } if is_v2() => {
+            v2::init_board(gicd.start, gicc.start, gich.start);
+        }
+        _ => stop(format_args!(
+            "the board's device tree and its cores (ID_AA64PFR0_EL1 {:#x}) disagree whether the interrupt controller \
+             is a GICv2 or a GICv3: check the DTB",
+            mrs!("id_aa64pfr0_el1")
+        )),
+    }
 }
 
-/// Remembers how `cpu` is addressed.
+/// Sets this core's part up. Others can kick it from then on as `cpu`.
+pub fn init_cpu(cpu: CpuId, mpidr: u64) {
+    if is_v2() { v2::init_cpu(cpu) } else { v3::init_cpu(mpidr) }
+}
+
+/// Remembers how `cpu` is addressed, where its MPIDR tells.
 pub fn set_kick(cpu: CpuId, mpidr: u64) {
-    let aff = |n: u32| mpidr >> n & 0xff;
-    let target = aff(32) << 48 | (aff(0) >> 4) << 44 | aff(16) << 32 | aff(8) << 16;
-    let value = target | u64::from(KICK) << 24 | 1 << (aff(0) & 15);
-    if let Some(kick) = KICKS.get(usize::from(cpu.0)) {
-        kick.store(value, Ordering::Relaxed);
-    }
-}
-
-/// Sets this core's redistributor and CPU interface up.
-pub fn init_cpu(mpidr: u64) {
-    // System registers on, for EL1 too; no bypass (IHI 0069 12.2.24).
-    msr!("icc_sre_el2", 0xf);
-    barrier::isb();
-    msr!("icc_sre_el1", 0x7);
-    if let Some(driver) = DRIVER.lock().as_mut() {
-        init_redistributor(driver, mpidr);
-    }
-    msr!("icc_pmr_el1", 0xff);
-    msr!("icc_bpr1_el1", 0);
-    // EOImode: ending drops the priority only.
-    msr!("icc_ctlr_el1", 1 << 1);
-    msr!("icc_igrpen1_el1", 1);
-    list_registers::init();
-    barrier::isb();
-}
-
-fn init_redistributor(driver: &mut GicV3<'_>, mpidr: u64) {
-    let mine = |driver: &mut GicV3<'_>, n: &usize| {
-        driver.gicr_typer(*n).is_ok_and(|typer| typer.core_mpidr() == mpidr)
-    };
-    let Some(index) = (0..MAX_CPUS).find(|n| mine(driver, n)) else { return };
-    let Ok(mut redistributor) = driver.redistributor(index) else { return };
-    // An error says that it is awake already.
-    let _ = redistributor.mark_core_awake();
-    redistributor.configure_default_settings();
-    for intid in PRIVATE {
-        let id = if intid < 16 { GicIntId::sgi(intid) } else { GicIntId::ppi(intid - 16) };
-        let _ = redistributor.enable_interrupt(id, true);
+    if !is_v2() {
+        v3::set_kick(cpu, mpidr);
     }
 }
 
 /// Lets SPI `intid` interrupt core `cpu`.
 pub fn enable_spi(intid: IntId, cpu: CpuId, edge: bool) {
-    let (Some(number), Some(core)) = (intid.0.checked_sub(32), cpu::get(cpu)) else { return };
-    let id = GicIntId::spi(number);
-    if let Some(driver) = DRIVER.lock().as_mut() {
-        let trigger = if edge { Trigger::Edge } else { Trigger::Level };
-        let distributor = driver.distributor();
-        let _ = distributor.set_trigger(id, trigger);
-        let _ = distributor.set_routing(id, Some(core.mpidr.load(Ordering::Relaxed)));
-        let _ = distributor.enable_interrupt(id, true);
+    let Some(core) = cpu::get(cpu).filter(|_| intid.0 >= FIRST_SPI) else { return };
+    let done =
+        if is_v2() { v2::enable_spi(intid, cpu, edge) } else { v3::enable_spi(intid, core, edge) };
+    if !done {
+        log::error!(
+            "interrupt {intid} cannot be enabled: the firmware keeps it, or it is not there"
+        );
     }
 }
 
 /// Keeps SPI `intid` from interrupting.
 pub fn disable_spi(intid: IntId) {
-    let Some(number) = intid.0.checked_sub(32) else { return };
-    if let Some(driver) = DRIVER.lock().as_mut() {
-        let _ = driver.distributor().enable_interrupt(GicIntId::spi(number), false);
+    if intid.0 < FIRST_SPI {
+        return;
     }
+    if is_v2() { v2::disable_spi(intid) } else { v3::disable_spi(intid) }
 }
 
 /// Makes `cpu` leave its guest or its sleep.
 #[inline]
 pub fn kick(cpu: CpuId) {
-    if let Some(kick) = KICKS.get(usize::from(cpu.0)) {
-        // What the other core is to see must be visible before the interrupt is (IHI 0069 4.3.2).
-        barrier::dsb_ishst();
-        msr!("icc_sgi1r_el1", kick.load(Ordering::Relaxed));
-        barrier::isb();
-    }
+    // What the other core is to see must be visible before the interrupt is (IHI 0069 4.3.2).
+    barrier::dsb_ishst();
+    if is_v2() { v2::kick(cpu) } else { v3::kick(cpu) }
 }
 
 /// Kicks every core but this one.
 pub fn kick_all_others() {
     barrier::dsb_ishst();
-    // IRM: all but self (IHI 0069 12.2.20).
-    msr!("icc_sgi1r_el1", 1 << 40 | u64::from(KICK) << 24);
-    barrier::isb();
+    if is_v2() { v2::kick_all_others() } else { v3::kick_all_others() }
 }
 
 /// Takes the pending interrupt of highest priority, or `None` where there is none.
-#[inline]
-pub fn acknowledge() -> Option<IntId> {
-    let intid = mrs!("icc_iar1_el1") as u32;
+#[inline(always)]
+pub fn acknowledge() -> Option<Acknowledged> {
+    let taken = if is_v2() { v2::acknowledge() } else { v3::acknowledge() };
     // The acknowledgement happens before anything the interrupt is about is read.
     barrier::dsb_sy();
-    (intid < SPURIOUS_FROM).then_some(IntId(intid))
+    (taken.intid.0 < SPURIOUS_FROM).then_some(taken)
 }
 
 /// Drops the priority of an acknowledged interrupt; it stays active.
-#[inline]
-pub fn end(intid: IntId) {
-    msr!("icc_eoir1_el1", u64::from(intid.0));
-    barrier::isb();
+#[inline(always)]
+pub fn end(taken: Acknowledged) {
+    if is_v2() { v2::end(taken.token) } else { v3::end(taken.token) }
 }
 
 /// Deactivates an interrupt whose priority was dropped: it can come again.
-#[inline]
-pub fn deactivate(intid: IntId) {
-    msr!("icc_dir_el1", u64::from(intid.0));
-    barrier::isb();
+#[inline(always)]
+pub fn deactivate(taken: Acknowledged) {
+    if is_v2() { v2::deactivate(taken.token) } else { v3::deactivate(taken.token) }
+}
+
+/// Deactivates a PPI of this core that was acknowledged some time ago.
+pub fn deactivate_ppi(intid: IntId) {
+    deactivate(Acknowledged { intid, token: intid.0 });
+}
+
+/// This core's virtual interface as the architecture resets it: nothing pending or active, all groups off.
+pub fn reset_virtual() {
+    if is_v2() { v2::reset_virtual() } else { v3::reset_virtual() }
+}
+
+/// The list registers of the core that runs this.
+pub struct ListRegisters;
+
+impl vgic::ListRegisters for ListRegisters {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        if is_v2() { v2::lists::count() } else { v3::lists::count() }
+    }
+
+    #[inline(always)]
+    fn read(&self, index: usize) -> u64 {
+        if is_v2() { v2::lists::read(index) } else { v3::lists::read(index) }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, index: usize, value: u64) {
+        if is_v2() { v2::lists::write(index, value) } else { v3::lists::write(index, value) }
+    }
+
+    #[inline(always)]
+    fn empty(&self) -> u32 {
+        if is_v2() { v2::lists::empty() } else { v3::lists::empty() }
+    }
+
+    #[inline(always)]
+    fn machine_control(&self) -> u64 {
+        if is_v2() { v2::lists::machine_control() } else { mrs!("ich_vmcr_el2") }
+    }
+
+    #[inline(always)]
+    fn control(&self) -> u64 {
+        if is_v2() { v2::lists::control() } else { mrs!("ich_hcr_el2") }
+    }
+
+    #[inline(always)]
+    fn set_control(&mut self, value: u64) {
+        if is_v2() { v2::lists::set_control(value) } else { v3::lists::set_control(value) }
+    }
 }

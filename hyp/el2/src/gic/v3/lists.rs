@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use tessera_core::vgic::{ListRegisters, hcr};
+use tessera_core::vgic::hcr;
 
 use crate::sysreg::{mrs, msr};
 
@@ -67,9 +67,9 @@ fn clear_active_priorities() {
     }
 }
 
-/// The first list register is the one that is free when little is going on: it needs no table.
+/// Sets ICH_LR<n>_EL2. The first is the one that is free when little is going on: it needs no table.
 #[inline(always)]
-fn write(n: usize, value: u64) {
+pub fn write(n: usize, value: u64) {
     if n == 0 {
         msr!("ich_lr0_el2", value);
     } else {
@@ -87,45 +87,29 @@ fn write_any(n: usize, value: u64) {
     by_number!(n, set);
 }
 
-/// The list registers of the core that runs this.
-pub struct Cpu;
+/// How many there are.
+#[inline(always)]
+pub fn count() -> usize {
+    usize::from(COUNT.load(Ordering::Relaxed))
+}
 
-impl ListRegisters for Cpu {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        usize::from(COUNT.load(Ordering::Relaxed))
-    }
+/// ICH_LR<n>_EL2.
+#[inline(always)]
+pub fn read(index: usize) -> u64 {
+    by_number!(index, mrs)
+}
 
-    #[inline(always)]
-    fn read(&self, index: usize) -> u64 {
-        by_number!(index, mrs)
-    }
+/// ICH_ELRSR_EL2.
+#[inline(always)]
+pub fn empty() -> u32 {
+    // It shows what was written to the list registers before the last context synchronisation (DDI 0487 D24.1.2.2):
+    // without one, a register written a moment ago would seem free.
+    crate::barrier::isb();
+    mrs!("ich_elrsr_el2") as u32
+}
 
-    #[inline(always)]
-    fn write(&mut self, index: usize, value: u64) {
-        write(index, value);
-    }
-
-    #[inline(always)]
-    fn empty(&self) -> u32 {
-        // It shows what was written to the list registers before the last context synchronisation (DDI 0487 D24.1.2.2):
-        // without one, a register written a moment ago would seem free.
-        crate::barrier::isb();
-        mrs!("ich_elrsr_el2") as u32
-    }
-
-    #[inline(always)]
-    fn machine_control(&self) -> u64 {
-        mrs!("ich_vmcr_el2")
-    }
-
-    #[inline(always)]
-    fn control(&self) -> u64 {
-        mrs!("ich_hcr_el2")
-    }
-
-    #[inline(always)]
-    fn set_control(&mut self, value: u64) {
-        msr!("ich_hcr_el2", value);
-    }
+/// Sets ICH_HCR_EL2.
+#[inline(always)]
+pub fn set_control(value: u64) {
+    msr!("ich_hcr_el2", value);
 }

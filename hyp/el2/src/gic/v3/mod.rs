@@ -1,0 +1,139 @@
+//! GICv3 and later: the arm-gic crate sets up distributor and redistributors, once; the CPU interface, which every
+//! interrupt goes through, is system registers (IHI 0069 12.2).
+
+pub mod lists;
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arm_gic::gicv3::GicV3;
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::{IntId as GicIntId, Trigger, UniqueMmioPointer};
+pub use lists::reset as reset_virtual;
+use spin::Mutex;
+use tessera_core::addr::{CpuId, IntId, Pa};
+
+use super::{Acknowledged, FIRST_SPI, KICK, PRIVATE};
+use crate::cpu::{MAX_CPUS, PerCpu};
+use crate::sysreg::{mrs, msr};
+use crate::{barrier, memory};
+
+static DRIVER: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
+
+/// ICC_SGI1R_EL1 that kicks each core (IHI 0069 12.2.20).
+static KICKS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// Sets the distributor up, and knows the redistributors of `cpus` cores from `gicr` on.
+pub fn init_board(gicd: Pa, gicr: Pa, cpus: usize) {
+    let gicd = memory::direct(gicd) as *mut Gicd;
+    let gicr = memory::direct(gicr) as *mut GicrSgi;
+    let (Some(gicd), Some(gicr)) = (NonNull::new(gicd), NonNull::new(gicr)) else { return };
+    // SAFETY: the ranges come from the board's device tree, are mapped as device memory, and this driver is the only
+    // one that touches them.
+    let gicd = unsafe { UniqueMmioPointer::new(gicd) };
+    // SAFETY: as above.
+    let Ok(mut driver) = (unsafe { GicV3::new(gicd, gicr, cpus) }) else { return };
+    // Firmware may have used some: a line that nobody waits for would interrupt for ever.
+    driver.distributor().enable_all_interrupts(false);
+    driver.distributor().configure_default_settings();
+    *DRIVER.lock() = Some(driver);
+}
+
+/// Remembers how `cpu` is addressed.
+pub fn set_kick(cpu: CpuId, mpidr: u64) {
+    let aff = |n: u32| mpidr >> n & 0xff;
+    let target = aff(32) << 48 | (aff(0) >> 4) << 44 | aff(16) << 32 | aff(8) << 16;
+    let value = target | u64::from(KICK) << 24 | 1 << (aff(0) & 15);
+    if let Some(kick) = KICKS.get(usize::from(cpu.0)) {
+        kick.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Sets this core's redistributor and CPU interface up.
+pub fn init_cpu(mpidr: u64) {
+    // System registers on, for EL1 too; no bypass (IHI 0069 12.2.24).
+    msr!("icc_sre_el2", 0xf);
+    barrier::isb();
+    msr!("icc_sre_el1", 0x7);
+    if let Some(driver) = DRIVER.lock().as_mut() {
+        init_redistributor(driver, mpidr);
+    }
+    msr!("icc_pmr_el1", 0xff);
+    msr!("icc_bpr1_el1", 0);
+    // EOImode: ending drops the priority only.
+    msr!("icc_ctlr_el1", 1 << 1);
+    msr!("icc_igrpen1_el1", 1);
+    lists::init();
+    barrier::isb();
+}
+
+fn init_redistributor(driver: &mut GicV3<'_>, mpidr: u64) {
+    let mine = |driver: &mut GicV3<'_>, n: &usize| {
+        driver.gicr_typer(*n).is_ok_and(|typer| typer.core_mpidr() == mpidr)
+    };
+    let Some(index) = (0..MAX_CPUS).find(|n| mine(driver, n)) else { return };
+    let Ok(mut redistributor) = driver.redistributor(index) else { return };
+    // An error says that it is awake already.
+    let _ = redistributor.mark_core_awake();
+    redistributor.configure_default_settings();
+    for intid in PRIVATE {
+        let id = if intid < 16 { GicIntId::sgi(intid) } else { GicIntId::ppi(intid - 16) };
+        let _ = redistributor.enable_interrupt(id, true);
+    }
+}
+
+/// Lets SPI `intid` interrupt `core`; whether it does.
+pub fn enable_spi(intid: IntId, core: &PerCpu, edge: bool) -> bool {
+    let id = GicIntId::spi(intid.0 - FIRST_SPI);
+    let mut driver = DRIVER.lock();
+    let Some(distributor) = driver.as_mut().map(GicV3::distributor) else { return false };
+    let trigger = if edge { Trigger::Edge } else { Trigger::Level };
+    let _ = distributor.set_trigger(id, trigger);
+    distributor.set_routing(id, Some(core.mpidr.load(Ordering::Relaxed))).is_ok()
+        && distributor.enable_interrupt(id, true).is_ok()
+}
+
+/// Keeps SPI `intid` from interrupting.
+pub fn disable_spi(intid: IntId) {
+    if let Some(driver) = DRIVER.lock().as_mut() {
+        let id = GicIntId::spi(intid.0 - FIRST_SPI);
+        let _ = driver.distributor().enable_interrupt(id, false);
+    }
+}
+
+/// Sends the kick.
+#[inline(always)]
+pub fn kick(cpu: CpuId) {
+    if let Some(kick) = KICKS.get(usize::from(cpu.0)) {
+        msr!("icc_sgi1r_el1", kick.load(Ordering::Relaxed));
+        barrier::isb();
+    }
+}
+
+/// Sends the kick to all other cores.
+pub fn kick_all_others() {
+    // IRM: all but self (IHI 0069 12.2.20).
+    msr!("icc_sgi1r_el1", 1 << 40 | u64::from(KICK) << 24);
+    barrier::isb();
+}
+
+/// ICC_IAR1_EL1.
+#[inline(always)]
+pub fn acknowledge() -> Acknowledged {
+    let token = mrs!("icc_iar1_el1") as u32;
+    Acknowledged { intid: IntId(token), token }
+}
+
+/// ICC_EOIR1_EL1.
+#[inline(always)]
+pub fn end(token: u32) {
+    msr!("icc_eoir1_el1", u64::from(token));
+    barrier::isb();
+}
+
+/// ICC_DIR_EL1.
+#[inline(always)]
+pub fn deactivate(token: u32) {
+    msr!("icc_dir_el1", u64::from(token));
+    barrier::isb();
+}
