@@ -1,7 +1,7 @@
 //! The disks of `cargo xtask run`: one for each platform, made once and kept. What a guest wrote is there at the next run.
 //!
 //! Where the board starts from a card the disk is that card, as `cargo xtask image` makes it, and every run brings its boot
-//! partition up to date: the file that runs on QEMU is the one to flash.
+//! partition up to date. Only the firmware is missing, which QEMU has no use for; one that is put there stays.
 
 use std::path::{Path, PathBuf};
 

@@ -54,7 +54,7 @@ pub struct ImageArgs {
     /// Fill a partition with what is in a file, a file system for instance; also one that no guest names
     #[arg(long, value_name = "NAME=FILE", value_parser = parse_content)]
     partition: Vec<(String, PathBuf)>,
-    /// Replace only the files of the boot partition of an image that is there; the guests' partitions stay
+    /// Bring the boot partition of an image that is there up to date: other files on it and the guests' partitions stay
     #[arg(long, conflicts_with_all = ["size", "partition"])]
     update: bool,
 }
@@ -84,21 +84,33 @@ pub fn run(workspace: &Workspace, args: &ImageArgs) -> Result<()> {
         None => firmware::from_debian(workspace)?,
     };
     let boot = boot_files(workspace, &platform, &bundle, firmware.as_deref())?;
-    let named = partitions_of(&bundle)?;
-    if args.update {
-        step("writing the boot partition", || card::update(&args.output, BOOT, &boot.files))?;
-        missing_partitions(&args.output, &named)?;
-    } else {
-        let partitions = plan(boot.files, &named, &args.size, &args.partition)?;
-        step("making the card's image", || card::make(&args.output, &partitions))?;
+    if let Some(directory) = &args.firmware {
+        let missing = boot.missing.join(", ");
+        ensure!(missing.is_empty(), "--firmware {}: has no {missing}", directory.display());
     }
-    if !boot.missing.is_empty() {
-        eprintln!("{}", firmware::advice(&boot.missing, &args.output));
+    let missing = write(args, boot, &partitions_of(&bundle)?)?;
+    if !missing.is_empty() {
+        eprintln!("{}", firmware::advice(&missing, &args.output));
     }
     if std::io::stderr().is_terminal() {
         eprint!("{}", summary(&args.output)?);
     }
     Ok(())
+}
+
+/// Writes the image, or its boot partition; the files that it lacks to start a board.
+fn write(args: &ImageArgs, boot: boot::Boot, named: &[String]) -> Result<Vec<String>> {
+    let mut missing = boot.missing;
+    if args.update {
+        let what = "writing the boot partition";
+        let there = step(what, || card::update(&args.output, BOOT, &boot.files))?;
+        missing.retain(|name| !there.contains(name));
+        missing_partitions(&args.output, named)?;
+    } else {
+        let partitions = plan(boot.files, named, &args.size, &args.partition)?;
+        step("making the card's image", || card::make(&args.output, &partitions))?;
+    }
+    Ok(missing)
 }
 
 /// Packs the configuration, or the platform's own, with the sample guests at hand.
@@ -137,7 +149,7 @@ pub fn boot_files(
     boot::collect(platform, &platform.card_files()?.unwrap_or_default(), &parts)
 }
 
-/// An image is made beside its name and then renamed: in `/dev` that would be no disk, and elsewhere no file.
+/// An image is made beside its name and then renamed, which replaces a device by a file instead of writing to it.
 fn check_output(output: &Path, update: bool) -> Result<()> {
     match std::fs::metadata(output) {
         Ok(found) if !found.is_file() => bail!(

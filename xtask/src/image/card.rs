@@ -126,17 +126,23 @@ pub fn make(path: &Path, partitions: &[Partition]) -> Result<()> {
     made
 }
 
-/// Replaces the files of the boot partition called `name`; every other partition stays as it is.
-pub fn update(path: &Path, name: &str, files: &[fat::File]) -> Result<()> {
+/// Writes files to the boot partition called `name`, in place of those with the same names, and returns the names of all
+/// that it then has. Everything else stays as it is.
+pub fn update(path: &Path, name: &str, files: &[fat::File]) -> Result<Vec<String>> {
     let table = Table::read(path)?;
     let place = table
         .find(name)
         .with_context(|| format!("{} has no partition `{name}`", path.display()))?;
+    let what = || format!("the partition `{name}` of {}", path.display());
+    ensure!(place.bytes <= fat::MOST_BYTES, "{} is too large for a boot partition", what());
     let mut disk = open(path, OpenOptions::new().read(true).write(true))?;
-    let volume = boot_volume(place.bytes, table.id, files)
-        .with_context(|| format!("the partition `{name}` of {}", path.display()))?;
+    let mut volume = vec![0; usize::try_from(place.bytes)?];
+    disk.seek(SeekFrom::Start(place.start))?;
+    disk.read_exact(&mut volume).with_context(what)?;
+    fat::update(&mut volume, files).with_context(what)?;
     write_at(&mut disk, place.start, &mut &volume[..])
-        .with_context(|| format!("cannot write {}", path.display()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    fat::names(&mut volume)
 }
 
 /// The size of a disk with these partitions.
@@ -189,7 +195,8 @@ fn write(path: &Path, partitions: &[Partition]) -> Result<()> {
 fn fill(path: &Path, disk: &mut File, id: u32, content: &Content, place: &Place) -> Result<()> {
     match content {
         Content::Boot(files) => {
-            let volume = boot_volume(place.bytes, id, files)?;
+            let volume = fat::volume(place.bytes, id, files)
+                .context("give it another size: `--size boot=256M`")?;
             write_at(disk, place.start, &mut &volume[..])?;
         }
         Content::Ext4 => make_ext4(path, place)?,
@@ -248,11 +255,6 @@ fn hybrid(first: u32, sectors: u32, id: u32) -> ProtectiveMBR {
     mbr.set_partition(0, boot);
     mbr.set_partition(1, PartRecord::new_protective(Some(first - 1)));
     mbr
-}
-
-fn boot_volume(bytes: u64, id: u32, files: &[fat::File]) -> Result<Vec<u8>> {
-    fat::volume(bytes, id, files)
-        .context("give the boot partition another size: `--size boot=256M`")
 }
 
 /// Writes all of `from` to `start`, where it differs from what is there.
