@@ -9,6 +9,14 @@ pub const RAM_BASE: u64 = 0x4000_0000;
 pub const GICD_BASE: u64 = 0x0800_0000;
 /// Size of the GICv3 distributor frame in bytes (IHI 0069 12.8: 64 KiB).
 pub const GICD_SIZE: u64 = 0x1_0000;
+/// Size of the GICv2 distributor's frame in bytes (IHI 0048 4.1.2), at the same place.
+pub const GICD_V2_SIZE: u64 = 0x1000;
+/// CPU interface of a GICv2: the board's own GICV, but for `GICC_DIR`.
+pub const GICC_BASE: u64 = 0x0801_0000;
+/// Size of the GICv2 CPU interface in bytes (IHI 0048 4.1.2).
+pub const GICC_SIZE: u64 = 0x2000;
+/// The page of the CPU interface that has `GICC_DIR` only, and is Tessera's.
+pub const GICC_DIR_BASE: u64 = GICC_BASE + 0x1000;
 /// First GICv3 redistributor; vCPU `n` has its own at `GICR_BASE + n * GICR_STRIDE`.
 pub const GICR_BASE: u64 = 0x080a_0000;
 /// Bytes of one redistributor: the RD_base and the SGI_base frame, 64 KiB each (IHI 0069 12.10).

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::addr::Ipa;
 use crate::fdt::Writer;
+use crate::vgic::Model;
 use tessera_abi::layout;
 
 /// Most bytes that a tree takes besides `bootargs`: what to leave room for before it is made.
@@ -20,6 +21,8 @@ mod irq {
     pub const PPI: u32 = 1;
     pub const EDGE_RISING: u32 = 1;
     pub const LEVEL_HIGH: u32 = 4;
+    /// GICv2: from here on a bit for each CPU that a PPI is wired to (Linux `arm,gic.yaml`).
+    pub const CPUS_SHIFT: u32 = 8;
     /// First interrupt number of each kind (IHI 0069 2.2).
     pub const FIRST_SPI: u32 = 32;
     pub const FIRST_PPI: u32 = 16;
@@ -42,6 +45,8 @@ pub type Seed = [u8; 40];
 pub struct GuestDt<'a> {
     /// vCPUs, with affinities 0, 1, …
     pub vcpus: usize,
+    /// Its interrupt controller.
+    pub gic: Model,
     /// Bytes of memory, from [`layout::RAM_BASE`] on.
     pub memory: u64,
     /// The kernel's command line.
@@ -74,11 +79,11 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
             node.text("device_type", "memory");
             node.pairs("reg", &[layout::RAM_BASE, guest.memory]);
         });
-        root.node("timer", timer);
+        root.node("timer", |node| timer(node, guest));
         if guest.pmu {
-            root.node("pmu", pmu);
+            root.node("pmu", |node| pmu(node, guest));
         }
-        root.node_at("interrupt-controller", layout::GICD_BASE, |node| gic(node, guest.vcpus));
+        root.node_at("interrupt-controller", layout::GICD_BASE, |node| gic(node, guest));
         if guest.uart {
             root.node("clock", clock);
             root.node_at("pl011", layout::UART_BASE, uart);
@@ -127,27 +132,37 @@ fn psci(node: &mut Writer) {
 }
 
 /// Linux `arm,arch_timer.yaml`: secure, non-secure and virtual timer, in this order.
-fn timer(node: &mut Writer) {
+fn timer(node: &mut Writer, guest: &GuestDt<'_>) {
     let intids = [SECURE_TIMER_INTID, layout::PTIMER_INTID, layout::VTIMER_INTID];
     node.text("compatible", "arm,armv8-timer");
-    node.cells("interrupts", intids.map(ppi).as_flattened());
+    node.cells("interrupts", intids.map(|intid| ppi(intid, guest)).as_flattened());
     node.flag("always-on");
 }
 
 /// Linux `pmu.yaml`.
-fn pmu(node: &mut Writer) {
+fn pmu(node: &mut Writer, guest: &GuestDt<'_>) {
     node.text("compatible", "arm,armv8-pmuv3");
-    node.cells("interrupts", &ppi(layout::PMU_INTID));
+    node.cells("interrupts", &ppi(layout::PMU_INTID, guest));
 }
 
-/// Linux `arm,gic-v3.yaml`: distributor and redistributors.
-fn gic(node: &mut Writer, vcpus: usize) {
-    let redistributors = vcpus.min(layout::MAX_VCPUS) as u64 * layout::GICR_STRIDE;
-    node.text("compatible", "arm,gic-v3");
+/// Linux `arm,gic-v3.yaml`: distributor and redistributors. `arm,gic.yaml`: distributor and CPU interface.
+fn gic(node: &mut Writer, guest: &GuestDt<'_>) {
+    let redistributors = guest.vcpus.min(layout::MAX_VCPUS) as u64 * layout::GICR_STRIDE;
+    let (compatible, reg) = match guest.gic {
+        Model::V3 => (
+            "arm,gic-v3",
+            [layout::GICD_BASE, layout::GICD_SIZE, layout::GICR_BASE, redistributors],
+        ),
+        Model::V2 => (
+            "arm,gic-400",
+            [layout::GICD_BASE, layout::GICD_V2_SIZE, layout::GICC_BASE, layout::GICC_SIZE],
+        ),
+    };
+    node.text("compatible", compatible);
     node.flag("interrupt-controller");
     node.cells("#interrupt-cells", &[3]);
     node.cells("#address-cells", &[0]);
-    node.pairs("reg", &[layout::GICD_BASE, layout::GICD_SIZE, layout::GICR_BASE, redistributors]);
+    node.pairs("reg", &reg);
     node.cells("phandle", &[GIC_PHANDLE]);
 }
 
@@ -178,8 +193,12 @@ fn virtio(root: &mut Writer, slot: u32) {
     });
 }
 
-fn ppi(intid: u32) -> [u32; 3] {
-    [irq::PPI, intid - irq::FIRST_PPI, irq::LEVEL_HIGH]
+fn ppi(intid: u32, guest: &GuestDt<'_>) -> [u32; 3] {
+    let cpus = match guest.gic {
+        Model::V3 => 0,
+        Model::V2 => (1 << guest.vcpus.min(layout::MAX_VCPUS)) - 1,
+    };
+    [irq::PPI, intid - irq::FIRST_PPI, cpus << irq::CPUS_SHIFT | irq::LEVEL_HIGH]
 }
 
 fn spi(intid: u32, trigger: u32) -> [u32; 3] {
@@ -197,6 +216,7 @@ mod tests {
 
     const GUEST: GuestDt<'static> = GuestDt {
         vcpus: 2,
+        gic: Model::V3,
         memory: 256 << 20,
         bootargs: "console=ttyAMA0 root=/dev/vda",
         ramdisk: Some((Ipa(0x4400_0000), 0x12_3456)),
@@ -238,6 +258,20 @@ mod tests {
         assert!(fdt.resolve(stdout).unwrap().is_compatible("arm,pl011"));
         assert_eq!(property(&fdt, "/chosen", "kaslr-seed").value(), [0x5a; 8]);
         assert_eq!(property(&fdt, "/chosen", "rng-seed").value(), [0x5a; 32]);
+    }
+
+    #[test]
+    fn a_guest_with_a_gicv2_finds_its_cpu_interface_and_all_its_cpus_at_a_private_interrupt() {
+        let blob = build(&GuestDt { vcpus: 3, gic: Model::V2, ..GUEST });
+        let fdt = Fdt::new(&blob).unwrap();
+        let gic = fdt.find("/interrupt-controller").unwrap();
+        assert!(gic.is_compatible("arm,gic-400") && !gic.is_compatible("arm,gic-v3"));
+        let reg: Vec<_> = gic.reg(fdt.root().cells()).collect();
+        assert_eq!(reg, [(0x0800_0000, 0x1000), (0x0801_0000, 0x2000)]);
+        let interrupts = |path| property(&fdt, path, "interrupts").cells().collect::<Vec<_>>();
+        assert_eq!(interrupts("/timer"), [1, 13, 0x704, 1, 14, 0x704, 1, 11, 0x704]);
+        assert_eq!(interrupts("/pmu"), [1, 7, 0x704]);
+        assert_eq!(interrupts("/pl011"), [0, 1, 4], "others have no such bits");
     }
 
     #[test]
@@ -283,17 +317,18 @@ mod tests {
 
     #[test]
     fn the_device_tree_compiler_finds_nothing_to_complain_about() {
-        let blob = build(&GUEST);
-        let mut dtc = Command::new("dtc")
-            .args(["-I", "dtb", "-O", "dts", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("dtc is installed by `cargo xtask run`");
-        dtc.stdin.take().unwrap().write_all(&blob).unwrap();
-        let output = dtc.wait_with_output().unwrap();
-        assert!(output.status.success());
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        for gic in [Model::V3, Model::V2] {
+            let mut dtc = Command::new("dtc")
+                .args(["-I", "dtb", "-O", "dts", "-"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("dtc is installed by `cargo xtask run`");
+            dtc.stdin.take().unwrap().write_all(&build(&GuestDt { gic, ..GUEST })).unwrap();
+            let output = dtc.wait_with_output().unwrap();
+            assert!(output.status.success());
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        }
     }
 }

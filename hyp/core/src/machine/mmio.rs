@@ -16,6 +16,7 @@ use crate::vm::Vm;
 use crate::vuart::Effect;
 
 const GICD_END: u64 = layout::GICD_BASE + layout::GICD_SIZE;
+const GICC_DIR_END: u64 = layout::GICC_BASE + layout::GICC_SIZE;
 const GICR_END: u64 = layout::GICR_BASE + layout::MAX_VCPUS as u64 * layout::GICR_STRIDE;
 const UART_END: u64 = layout::UART_BASE + layout::UART_SIZE;
 const DISKS_END: u64 = layout::VIRTIO_BASE + layout::VIRTIO_SLOTS * layout::VIRTIO_STRIDE;
@@ -32,11 +33,18 @@ pub fn access(
 ) -> Step {
     let ipa = access.ipa.0;
     let result = match ipa {
-        layout::GICD_BASE..GICD_END => gicd(vm, vcpu, access, ipa - layout::GICD_BASE, hw, lrs),
-        layout::GICR_BASE..GICR_END => gicr(vm, vcpu, access, ipa - layout::GICR_BASE, hw, lrs),
+        layout::GICD_BASE..GICD_END => {
+            gic(vm, vcpu, access, Frame::Distributor, ipa - layout::GICD_BASE, hw, lrs)
+        }
+        layout::GICR_BASE..GICR_END => {
+            gic(vm, vcpu, access, Frame::Redistributors, ipa - layout::GICR_BASE, hw, lrs)
+        }
         layout::UART_BASE..UART_END => uart(vm, vcpu, access, ipa - layout::UART_BASE, hw),
         layout::VIRTIO_BASE..DISKS_END => {
             return disk(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw, next);
+        }
+        layout::GICC_DIR_BASE..GICC_DIR_END => {
+            gic(vm, vcpu, access, Frame::Deactivation, ipa - layout::GICC_DIR_BASE, hw, lrs)
         }
         _ => Err(BadAccess),
     };
@@ -70,39 +78,39 @@ fn extended(access: MmioAccess, value: u64) -> u64 {
     if access.sixty_four { wide } else { wide & 0xffff_ffff }
 }
 
-#[inline(always)]
-fn gicd(
-    vm: &Vm,
-    vcpu: &mut Vcpu,
-    access: MmioAccess,
-    offset: u64,
-    hw: &impl Hw,
-    lrs: &mut impl ListRegisters,
-) -> Result<(), BadAccess> {
-    let kick = if access.write {
-        vm.vgic.gicd_write(offset, access.size, stored(vcpu, access))?
-    } else {
-        let (value, kick) = vm.vgic.gicd_read(&mut vcpu.vgic, lrs, offset, access.size)?;
-        loaded(vcpu, access, value);
-        kick
-    };
-    kick_others(vm, vcpu, hw, kick);
-    Ok(())
+/// The parts of an interrupt controller that are registers in memory.
+enum Frame {
+    Distributor,
+    /// Of a GICv3.
+    Redistributors,
+    /// The second page of a GICv2's CPU interface; the first is the board's.
+    Deactivation,
 }
 
 #[inline(always)]
-fn gicr(
+fn gic(
     vm: &Vm,
     vcpu: &mut Vcpu,
     access: MmioAccess,
+    frame: Frame,
     offset: u64,
     hw: &impl Hw,
     lrs: &mut impl ListRegisters,
 ) -> Result<(), BadAccess> {
+    let size = access.size;
     let kick = if access.write {
-        vm.vgic.gicr_write(offset, access.size, stored(vcpu, access))?
+        let value = stored(vcpu, access);
+        match frame {
+            Frame::Distributor => vm.vgic.gicd_write(&mut vcpu.vgic, lrs, offset, size, value)?,
+            Frame::Redistributors => vm.vgic.gicr_write(offset, size, value)?,
+            Frame::Deactivation => vm.vgic.gicc_write(&mut vcpu.vgic, lrs, offset, size, value)?,
+        }
     } else {
-        let (value, kick) = vm.vgic.gicr_read(&mut vcpu.vgic, lrs, offset, access.size)?;
+        let (value, kick) = match frame {
+            Frame::Distributor => vm.vgic.gicd_read(&mut vcpu.vgic, lrs, offset, size)?,
+            Frame::Redistributors => vm.vgic.gicr_read(&mut vcpu.vgic, lrs, offset, size)?,
+            Frame::Deactivation => (vm.vgic.gicc_read(offset, size)?, VcpuSet::EMPTY),
+        };
         loaded(vcpu, access, value);
         kick
     };

@@ -21,7 +21,7 @@ use crate::life::{Life, Phase};
 use crate::psci::{Power, PowerStates, Psci, function};
 use crate::smccc::{Mitigation, Mitigations, Services, function as smccc};
 use crate::trng::Stream;
-use crate::vgic::{Vgic, hcr, vmcr};
+use crate::vgic::{Model, Vgic, hcr, vmcr};
 use crate::virtio::blk::request::kind;
 use crate::virtio::blk::{Status, VirtioBlk};
 use crate::virtio::{interrupt, reg, status};
@@ -112,7 +112,7 @@ fn guest(ram: GuestRam, disk: VirtioBlk) -> Vm {
         disks: vec![Mutex::new(disk)],
         disk_news: crate::vm::DiskNews::new(),
         uart: Some(Mutex::new(Vuart::new())),
-        vgic: Vgic::new(2),
+        vgic: Vgic::new(2, Model::V3),
     }
 }
 

@@ -129,16 +129,33 @@ impl Vgic {
 
     /// `GICD_IROUTER<n>` of SPI bit `n`, packed.
     pub(super) fn read_route(&self, n: u32) -> u32 {
-        self.routes.lock().affinity(n)
+        self.routes.lock().written(n)
     }
 
     /// Sets those bits of the affinity of SPI bit `n` that `mask` has.
     pub(super) fn write_route(&self, n: u32, mask: u32, affinity: u32) -> VcpuSet {
         let mut routes = self.routes.lock();
-        let affinity = routes.affinity(n) & !mask | affinity & mask;
+        let affinity = routes.written(n) & !mask | affinity & mask;
         routes.set_affinity(n, affinity, self.vcpus);
         let bit = 1 << (n % 32);
         self.changed_spis(&routes, Change { recall: bit, look: bit })
+    }
+
+    /// The targets of four SPIs from bit `first` on, a bit a vCPU and a byte an SPI.
+    pub(super) fn read_targets(&self, first: u32) -> u32 {
+        let routes = self.routes.lock();
+        u32::from_le_bytes([0, 1, 2, 3].map(|n| routes.written(first + n) as u8))
+    }
+
+    /// Sets the targets of `count` SPIs from bit `first` on; vCPUs that there are not are none.
+    pub(super) fn write_targets(&self, first: u32, count: u32, value: u32) -> VcpuSet {
+        let mut routes = self.routes.lock();
+        let mut bits = 0;
+        for (n, targets) in (first..first + count).zip(value.to_le_bytes()) {
+            routes.set_targets(n, targets & self.everyone.0);
+            bits |= 1 << (n % 32);
+        }
+        self.changed_spis(&routes, Change { recall: bits, look: bits })
     }
 
     /// Sets the group enables.

@@ -3,7 +3,9 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::routes::Routes;
-use super::{LOOK, ListRegisters, RECALL, SGI_NEWS, Vgic, VgicCpu, both, lr, members, spis};
+use super::{
+    BY_SOURCE, LOOK, ListRegisters, RECALL, SGI_NEWS, Vgic, VgicCpu, both, lr, members, spis,
+};
 use crate::addr::VcpuSet;
 
 impl Vgic {
@@ -13,7 +15,7 @@ impl Vgic {
     pub fn deliver(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
         let cpu = self.shared(me.id);
         let news = cpu.news.swap(0, Acquire);
-        if news & (LOOK | RECALL) == 0 {
+        if news & (LOOK | RECALL | BY_SOURCE) == 0 {
             let mut kick = VcpuSet::EMPTY;
             for sgi in members((news >> SGI_NEWS) as u64) {
                 kick = kick.union(self.raise(me, lrs, sgi, false));
@@ -25,7 +27,14 @@ impl Vgic {
 
     #[inline(never)]
     fn deliver_more(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, news: u32) -> VcpuSet {
-        self.shared(me.id).bank.latch.set(news >> SGI_NEWS);
+        if news & BY_SOURCE != 0 {
+            if news & (LOOK | RECALL) == 0 {
+                return self.deliver_sgis(me, lrs, news >> SGI_NEWS);
+            }
+            self.latch_sgis(me, news >> SGI_NEWS);
+        } else {
+            self.shared(me.id).bank.latch.set(news >> SGI_NEWS);
+        }
         if news & RECALL == 0 && !me.overflowing() {
             self.top_up(me, lrs)
         } else {

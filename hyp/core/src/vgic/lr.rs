@@ -1,7 +1,7 @@
 //! List registers: the few interrupts that the hardware's virtual CPU interface holds for the running guest.
 //!
 //! The format is that of `ICH_LR<n>_EL2` (IHI 0069 12.4) and `ICH_HCR_EL2`, `ICH_VMCR_EL2`. A GICv2's GICH, whose
-//! registers say the same in 32 bits, is an implementation of [`ListRegisters`] that converts.
+//! registers say the same in 32 bits, is an implementation of [`ListRegisters`] that converts ([`gich`]).
 
 use super::priority_bits;
 
@@ -64,6 +64,52 @@ pub mod vmcr {
     pub const VEOIM: u64 = 1 << 9;
 }
 
+/// A GICv2's list registers (IHI 0048 5.3.8). `GICH_HCR`, `GICH_VMCR` (its groups and VEM) and `GICH_ELRSR` have the
+/// bits that [`hcr`], [`vmcr`] and [`ListRegisters::empty`] are about at the same places.
+pub mod gich {
+    use super::HW;
+
+    /// `GICH_LR.HW`; here and below the bits that are not those of the upper half of `ICH_LR<n>_EL2` shifted.
+    const LR_HW: u32 = 1 << 31;
+    /// State, at 29:28, from 31:30.
+    const STATE: u32 = 0b11 << 28;
+    /// Grp1, from 28.
+    const GROUP: u32 = 1 << 30;
+    /// The five bits of Priority, at 27:23, from 23:19.
+    const PRIORITY: u32 = 0x1f << 23;
+    /// PhysicalID with HW; without, bit 19 is EOI. At 19:10, from 9:0.
+    const PHYSICAL: u32 = 0x3ff << 10;
+    /// EOI.
+    const EOI: u32 = 1 << 19;
+    /// VirtualID, and without HW the CPUID of an SGI.
+    const VIRTUAL: u32 = 0x1fff;
+    /// VirtualID alone.
+    const VIRTUAL_ID: u32 = 0x3ff;
+
+    /// `GICH_LR<n>` for a value in the format of `ICH_LR<n>_EL2`.
+    pub const fn from_lr(value: u64) -> u32 {
+        let (upper, lower) = ((value >> 32) as u32, value as u32);
+        let hw = if value & HW != 0 { LR_HW } else { 0 };
+        hw | upper << 2 & GROUP
+            | upper >> 2 & STATE
+            | upper << 4 & PRIORITY
+            | upper << 10 & PHYSICAL
+            | lower & VIRTUAL
+    }
+
+    /// A value in the format of `ICH_LR<n>_EL2` for one of `GICH_LR<n>`.
+    pub const fn to_lr(value: u32) -> u64 {
+        let (hw, physical, lower) = if value & LR_HW != 0 {
+            (HW, value & PHYSICAL, value & VIRTUAL_ID)
+        } else {
+            (0, value & EOI, value & VIRTUAL)
+        };
+        let upper =
+            (value & GROUP) >> 2 | (value & STATE) << 2 | (value & PRIORITY) >> 4 | physical >> 10;
+        hw | (upper as u64) << 32 | lower as u64
+    }
+}
+
 /// `ICH_LR<n>_EL2` fields.
 pub const PENDING: u64 = 1 << 62;
 /// The guest took the interrupt and has not ended it.
@@ -75,6 +121,8 @@ pub const EOI: u64 = 1 << 41;
 const GROUP_SHIFT: u32 = 60;
 const PRIORITY_SHIFT: u32 = 48;
 const PINTID_SHIFT: u32 = 32;
+/// The source of an SGI of a GICv2, a part of the virtual INTID.
+const SOURCE_SHIFT: u32 = 10;
 
 /// Interrupt `intid` with its priority and group, in no state yet.
 #[inline]
@@ -86,6 +134,16 @@ pub(super) const fn identity(intid: u32, priority: u8, group: u64) -> u64 {
 #[inline]
 pub(super) const fn linked(intid: u32) -> u64 {
     HW | (intid as u64) << PINTID_SHIFT
+}
+
+/// What to add for an SGI of a GICv2 from vCPU `source`.
+pub(super) const fn sourced(source: u32) -> u64 {
+    (source as u64 & 7) << SOURCE_SHIFT
+}
+
+/// The vCPU that an SGI of a GICv2 is from.
+pub(super) const fn source(value: u64) -> u32 {
+    (value >> SOURCE_SHIFT & 7) as u32
 }
 
 /// Whether `ICH_ELRSR_EL2` calls a list register of this value empty (IHI 0069 12.4).

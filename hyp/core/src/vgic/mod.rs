@@ -6,7 +6,8 @@
 //!
 //! **State.** A guest has 64 interrupts, so a property of all of them is one machine word, and "what may this vCPU
 //! take now" is a handful of logical operations. [`bank::Bank`] is 32 interrupts; a vCPU's SGIs and PPIs are one, the
-//! SPIs are another. Register layouts are no part of the state: [`v3`] is one face of it, a GICv2's would be another.
+//! SPIs are another. Register layouts are no part of the state: [`v3`] and [`v2`] are two faces of it. The one thing
+//! that only a GICv2 has are SGIs that are pending by their source; they are a layer of their own, [`v2::sgi`].
 //!
 //! **Who may touch what.** Only the core that runs a vCPU touches that vCPU's list registers and its [`VgicCpu`].
 //! Everything else is in [`Vgic`], reached by all: words of atomics for private interrupts (no lock: the owner's SGIs
@@ -31,9 +32,11 @@ mod deliver;
 mod lr;
 mod raise;
 mod rebuild;
+mod registers;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod v2;
 mod v3;
 
 use core::sync::atomic::{
@@ -48,8 +51,8 @@ use self::bank::{Bank, Groups};
 use self::routes::Routes;
 use crate::addr::{IntId, VcpuId, VcpuSet};
 
-pub use self::lr::{ListRegisters, MAX_LIST_REGISTERS, hcr, vmcr};
-pub use self::v3::BadAccess;
+pub use self::lr::{ListRegisters, MAX_LIST_REGISTERS, gich, hcr, vmcr};
+pub use self::registers::BadAccess;
 
 /// News for a vCPU: SGI `n` arrived, at bit `SGI_NEWS + n`.
 const SGI_NEWS: u32 = 16;
@@ -57,14 +60,30 @@ const SGI_NEWS: u32 = 16;
 const LOOK: u32 = 1 << 0;
 /// News for a vCPU: requests wait that concern its list registers.
 const RECALL: u32 = 1 << 1;
+/// News for a vCPU: its SGIs of this news are to be taken by their sources (GICv2).
+const BY_SOURCE: u32 = 1 << 2;
 
 /// Bits of a priority that are implemented, the upper five, as the virtual CPU interface has them (ICH_VTR_EL2.PRIbits).
 const fn priority_bits(priority: u8) -> u8 {
     priority & 0xf8
 }
 
+/// Which interrupt controller a guest finds. The virtual CPU interface is the board's, so it is the board's version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Model {
+    /// GICv3: distributor, redistributors, and a CPU interface of system registers.
+    V3,
+    /// GICv2, like a GIC-400: distributor, and a CPU interface in memory, which is the board's GICV.
+    V2,
+}
+
 /// The interrupt controller of one guest: what all its vCPUs share.
 pub struct Vgic {
+    model: Model,
+    /// `GICD_TYPER`.
+    typer: u32,
+    /// Redistributors: a GICv2 has none.
+    redistributors: usize,
     vcpus: usize,
     /// All of them.
     everyone: VcpuSet,
@@ -92,6 +111,8 @@ struct Shared {
     pending: AtomicU64,
     /// Its SGIs and PPIs.
     bank: Bank,
+    /// For each SGI of a GICv2 the vCPUs that sent it, a bit each, as far as it is in no list register.
+    sources: [AtomicU8; 16],
 }
 
 /// What only the owner of a vCPU knows: what is in which list register.
@@ -119,6 +140,8 @@ pub struct VgicCpu {
     withdrawn: u32,
     /// What was last written to ICH_HCR_EL2; 0 before the first time and while parked.
     control: u64,
+    /// The source of each SGI of a GICv2 that is active, four bits an SGI.
+    active_sources: u64,
 }
 
 impl VgicCpu {
@@ -137,6 +160,7 @@ impl VgicCpu {
             deactivate: 0,
             withdrawn: 0,
             control: 0,
+            active_sources: 0,
         }
     }
 
@@ -163,16 +187,24 @@ impl VgicCpu {
 
 impl Vgic {
     /// The controller of a guest with `vcpus` vCPUs (at most [`MAX_VCPUS`]), as a reset leaves it.
-    pub fn new(vcpus: usize) -> Self {
+    pub fn new(vcpus: usize, model: Model) -> Self {
+        let vcpus = vcpus.min(MAX_VCPUS);
+        let (typer, redistributors) = match model {
+            Model::V3 => (v3::TYPER, vcpus),
+            Model::V2 => (v2::typer(vcpus), 0),
+        };
         let vgic = Self {
-            vcpus: vcpus.min(MAX_VCPUS),
-            everyone: VcpuSet((1u16 << vcpus.min(MAX_VCPUS)).wrapping_sub(1) as u8),
+            model,
+            typer,
+            redistributors,
+            vcpus,
+            everyone: VcpuSet((1u16 << vcpus).wrapping_sub(1) as u8),
             control: AtomicU32::new(0),
             recalls: AtomicU8::new(0),
             off: AtomicU8::new(u8::MAX),
             cpus: Default::default(),
             spis: Bank::default(),
-            routes: Mutex::new(Routes::new()),
+            routes: Mutex::new(Routes::new(true)),
         };
         vgic.reset();
         vgic
@@ -182,7 +214,9 @@ impl Vgic {
     /// [`VgicCpu`] made anew.
     pub fn reset(&self) {
         let mut routes = self.routes.lock();
-        *routes = Routes::new();
+        let v2 = self.model == Model::V2;
+        // A GICv2's SPIs have no target until they are given one, but for a single CPU.
+        *routes = Routes::new(!v2 || self.vcpus == 1);
         self.control.store(0, Relaxed);
         self.recalls.store(0, Relaxed);
         self.off.store(u8::MAX, Relaxed);
@@ -192,7 +226,18 @@ impl Vgic {
             cpu.asleep.store(1, Relaxed);
             cpu.pending.store(0, Relaxed);
             cpu.bank.reset(true);
+            if v2 {
+                cpu.bank.enabled.put(v2::SGIS);
+            }
+            for sources in &cpu.sources {
+                sources.store(0, Relaxed);
+            }
         }
+    }
+
+    /// Which interrupt controller it is.
+    pub const fn model(&self) -> Model {
+        self.model
     }
 
     /// Whether [`Vgic::deliver`] has anything to do: to ask before each entry to the guest.

@@ -84,6 +84,24 @@ impl Vgic {
         intid: u32,
         hw: bool,
     ) -> VcpuSet {
+        let link = if hw { lr::linked(intid) } else { 0 };
+        if self.raise_at_once(me, lrs, intid, hw, link) {
+            return VcpuSet::EMPTY;
+        }
+        self.raise_slowly(me, lrs, intid, hw)
+    }
+
+    /// Puts private interrupt `intid` of the own vCPU into a list register, with what `more` says of it, if nothing
+    /// stands against it; whether it did.
+    #[inline(always)]
+    pub(super) fn raise_at_once(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        intid: u32,
+        hw: bool,
+        more: u64,
+    ) -> bool {
         let cpu = self.shared(me.id);
         let bit = 1u32 << (intid % 32);
         let forwarded = cpu.bank.forwards(self.groups()) & bit != 0;
@@ -93,17 +111,16 @@ impl Vgic {
             && calm
             && let Some(index) = me.free_place(intid, lrs.empty())
         {
-            let link = if hw { lr::linked(intid) } else { 0 };
-            lrs.write(index, cpu.identity(intid) | lr::PENDING | link);
+            lrs.write(index, cpu.identity(intid) | lr::PENDING | more);
             me.occupy(cpu, intid, index, hw);
-            return VcpuSet::EMPTY;
+            return true;
         }
-        self.raise_slowly(me, lrs, intid, hw)
+        false
     }
 
     #[cold]
     #[inline(never)]
-    fn raise_slowly(
+    pub(super) fn raise_slowly(
         &self,
         me: &mut VgicCpu,
         lrs: &mut impl ListRegisters,

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::lr::{ACTIVE, EOI, HW, MAX_LIST_REGISTERS, PENDING};
 use super::routes::Routes;
-use super::{LOOK, ListRegisters, Vgic, VgicCpu, both, hcr, lr, members, spis, vmcr};
+use super::{LOOK, ListRegisters, Model, Vgic, VgicCpu, both, hcr, lr, members, spis, vmcr};
 use crate::addr::VcpuSet;
 
 /// What the list registers said.
@@ -112,6 +112,10 @@ impl Vgic {
                 folded.linked |= bit;
             }
         }
+        if self.by_source(intid) {
+            self.fold_sgi(me, intid, value);
+            return;
+        }
         if value & PENDING == 0 {
             return;
         }
@@ -127,9 +131,10 @@ impl Vgic {
 
     /// Interrupts that the guest ended while they were in no list register: the hardware counts them. Ends nest, so
     /// each was the most urgent of the active ones outside, unless the guest deactivates out of order, which traps
-    /// where the hardware can ([`Vgic::write_dir`]).
+    /// where the hardware can ([`Vgic::write_dir`]). On GICv2 it always does, and that an end that only drops a
+    /// priority is not counted nobody promises.
     fn end_spilled(&self, me: &mut VgicCpu, lrs: &impl ListRegisters) {
-        if me.spilled == 0 {
+        if me.spilled == 0 || self.model == Model::V2 && lrs.machine_control() & vmcr::VEOIM != 0 {
             return;
         }
         for _ in 0..hcr::eoi_count(lrs.control()) {
@@ -242,6 +247,9 @@ impl Vgic {
         let bank = self.bank(me.id, intid);
         let bit = 1u32 << (intid % 32);
         let value = self.identity(me, intid) | ACTIVE;
+        if self.by_source(intid) {
+            return value | self.active_sgi(me, intid, again);
+        }
         let asserted = bank.asserted() & bit != 0;
         if linked && !asserted {
             return value | lr::linked(intid);
@@ -260,6 +268,9 @@ impl Vgic {
     /// for maintenance at the end of the interrupt, to be sampled again.
     #[inline(always)]
     fn take_pending(&self, me: &mut VgicCpu, intid: u32) -> u64 {
+        if self.by_source(intid) {
+            return self.take_sgi(me, intid);
+        }
         let bank = self.bank(me.id, intid);
         let bit = 1u32 << (intid % 32);
         if bank.latch.take(bit) != 0 {
@@ -292,7 +303,7 @@ impl Vgic {
             control |= if enabled & vmcr::VENG1 != 0 { hcr::VGRP1DIE } else { hcr::VGRP1EIE };
         }
         if me.spilled != 0 {
-            control |= hcr::LRENPIE | hcr::TDIR;
+            control |= hcr::LRENPIE | if self.model == Model::V3 { hcr::TDIR } else { 0 };
         }
         // With spilled ones also where nothing changes: EOIcount starts anew.
         if control != me.control || me.spilled != 0 {
@@ -301,8 +312,8 @@ impl Vgic {
         }
     }
 
-    /// A trapped write to `ICC_DIR_EL1` ([`hcr::TDIR`], only while active interrupts are outside list registers):
-    /// deactivates the interrupt if it is active on this vCPU. Returns other vCPUs to kick.
+    /// A trapped write to `ICC_DIR_EL1` ([`hcr::TDIR`], only while active interrupts are outside list registers) or to
+    /// a GICv2's `GICC_DIR`: deactivates the interrupt if it is active on this vCPU. Returns other vCPUs to kick.
     pub fn write_dir(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, value: u64) -> VcpuSet {
         let intid = value & 0xff_ffff;
         if intid >= 64 || lrs.machine_control() & vmcr::VEOIM == 0 {

@@ -6,22 +6,22 @@ use crate::addr::VcpuId;
 
 /// Where SPIs go. A bit is an SPI: bit 0 is INTID 32.
 pub(super) struct Routes {
-    /// SPIs by the vCPU that their `GICD_IROUTER<n>` names. An SPI whose affinity no vCPU has is in none.
+    /// SPIs by the vCPU that is to take them. An SPI that no vCPU is to take is in none.
     routed: [u32; MAX_VCPUS],
     /// SPIs that a vCPU has in a list register, or had the last time it looked.
     held: [u32; MAX_VCPUS],
     /// All of `held` together.
     held_by_any: u32,
-    /// `GICD_IROUTER<n>`, packed: Aff3.Aff2.Aff1.Aff0.
-    affinity: [u32; 32],
+    /// What the guest wrote: `GICD_IROUTER<n>`, packed as Aff3.Aff2.Aff1.Aff0, or a byte of `GICD_ITARGETSR<n>`.
+    written: [u32; 32],
 }
 
 impl Routes {
-    /// As a reset leaves them: every SPI to vCPU 0.
-    pub fn new() -> Self {
-        let mut routed = [0; MAX_VCPUS];
-        routed[0] = u32::MAX;
-        Self { routed, held: [0; MAX_VCPUS], held_by_any: 0, affinity: [0; 32] }
+    /// As a reset leaves them: every SPI to vCPU 0, or, where not `routed`, to nobody.
+    pub fn new(routed: bool) -> Self {
+        let mut to = [0; MAX_VCPUS];
+        to[0] = if routed { u32::MAX } else { 0 };
+        Self { routed: to, held: [0; MAX_VCPUS], held_by_any: 0, written: [0; 32] }
     }
 
     /// SPIs routed to `vcpu`.
@@ -57,19 +57,28 @@ impl Routes {
         self.routed(vcpu) & (!self.held_by_any() | self.held(vcpu))
     }
 
-    /// `GICD_IROUTER<n>` of SPI bit `n`, packed.
-    pub fn affinity(&self, n: u32) -> u32 {
-        self.affinity[n as usize % 32]
+    /// What the guest wrote for SPI bit `n`.
+    pub fn written(&self, n: u32) -> u32 {
+        self.written[n as usize % 32]
     }
 
     /// Routes SPI bit `n` to the vCPU whose affinity is `affinity`, if one of the `vcpus` has it.
     pub fn set_affinity(&mut self, n: u32, affinity: u32, vcpus: usize) {
-        self.affinity[n as usize % 32] = affinity;
-        for (vcpu, routed) in self.routed.iter_mut().enumerate() {
-            *routed &= !(1 << (n % 32));
-            if vcpu == affinity as usize && vcpu < vcpus {
-                *routed |= 1 << (n % 32);
-            }
+        self.written[n as usize % 32] = affinity;
+        self.route(n, if (affinity as usize) < vcpus { affinity } else { u32::MAX });
+    }
+
+    /// Routes SPI bit `n` to one of the vCPUs of `targets`, a bit each: the lowest.
+    pub fn set_targets(&mut self, n: u32, targets: u8) {
+        self.written[n as usize % 32] = targets.into();
+        self.route(n, targets.trailing_zeros());
+    }
+
+    /// Routes SPI bit `n` to vCPU `to`, or to nobody where there is no such vCPU.
+    fn route(&mut self, n: u32, to: u32) {
+        for (vcpu, routed) in (0..).zip(&mut self.routed) {
+            let bit = 1 << (n % 32);
+            *routed = if vcpu == to { *routed | bit } else { *routed & !bit };
         }
     }
 }

@@ -19,7 +19,7 @@ use tessera_core::psci::{PowerStates, Psci};
 use tessera_core::smccc::{Mitigations, Services};
 use tessera_core::stage2::Stage2;
 use tessera_core::trng::Stream;
-use tessera_core::vgic::Vgic;
+use tessera_core::vgic::{Model, Vgic};
 use tessera_core::virtio::blk::VirtioBlk;
 use tessera_core::vm::{DiskNews, Vm};
 use tessera_core::vtimer::Clock;
@@ -187,7 +187,7 @@ fn new_vm(
         disks,
         disk_news: DiskNews::new(),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
-        vgic: Vgic::new(config.vcpus()),
+        vgic: Vgic::new(config.vcpus(), Model::V3),
     }
 }
 

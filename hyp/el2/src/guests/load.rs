@@ -57,6 +57,7 @@ pub fn load(guest: &Guest) -> Result<(), alloc::string::String> {
     let ramdisk = guest.ramdisk.len() as u64;
     let tree = guest_dt::build(&GuestDt {
         vcpus: guest.config.vcpus(),
+        gic: guest.vm.vgic.model(),
         memory,
         bootargs: &guest.config.bootargs,
         ramdisk: (ramdisk > 0).then_some((places.ramdisk, ramdisk)),

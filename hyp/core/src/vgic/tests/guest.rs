@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::cpu::FakeCpu;
 use crate::addr::{IntId, VcpuId, VcpuSet};
-use crate::vgic::{Vgic, VgicCpu};
+use crate::vgic::{Model, Vgic, VgicCpu};
 
 /// Bytes of a redistributor, and where its SGI frame is.
 pub const GICR_STRIDE: u64 = 0x2_0000;
@@ -26,7 +26,8 @@ impl Guest {
     pub fn after_reset(vcpus: usize, count: usize) -> Self {
         let cpus =
             (0..vcpus as u8).map(|n| (VgicCpu::new(VcpuId(n)), FakeCpu::new(count))).collect();
-        Self { vgic: Vgic::new(vcpus), cpus, kicked: VcpuSet::EMPTY, ended: std::vec![0; vcpus] }
+        let vgic = Vgic::new(vcpus, Model::V3);
+        Self { vgic, cpus, kicked: VcpuSet::EMPTY, ended: std::vec![0; vcpus] }
     }
 
     /// All interrupts enabled, in group 1, at priority 0xa0; groups enabled.
@@ -63,7 +64,11 @@ impl Guest {
         self.gicd_sized(offset, 4, value)
     }
     pub fn gicd_sized(&mut self, offset: u64, size: u8, value: u64) -> VcpuSet {
-        let kick = self.vgic.gicd_write(offset, size, value).unwrap();
+        self.gicd_by(0, offset, size, value)
+    }
+    pub fn gicd_by(&mut self, by: usize, offset: u64, size: u8, value: u64) -> VcpuSet {
+        let (me, lrs) = &mut self.cpus[by];
+        let kick = self.vgic.gicd_write(me, lrs, offset, size, value).unwrap();
         self.note(kick)
     }
     pub fn gicr(&mut self, offset: u64, value: u64) -> VcpuSet {

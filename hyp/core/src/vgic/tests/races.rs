@@ -82,13 +82,13 @@ fn disturb(
         }
         5 => {
             let target = random.below(vcpus as u64);
-            vgic.gicd_write(0x6000 + 8 * u64::from(spi), 8, target).unwrap()
+            vgic.gicd_write(me, cpu, 0x6000 + 8 * u64::from(spi), 8, target).unwrap()
         }
         6 => {
             // Off and on again.
             let bits = random.next() & random.next();
-            let off = vgic.gicd_write(0x184, 4, bits).unwrap();
-            off.union(vgic.gicd_write(0x104, 4, bits).unwrap())
+            let off = vgic.gicd_write(me, cpu, 0x184, 4, bits).unwrap();
+            off.union(vgic.gicd_write(me, cpu, 0x104, 4, bits).unwrap())
         }
         _ => {
             let base = random.below(vcpus as u64) * GICR_STRIDE + SGI;

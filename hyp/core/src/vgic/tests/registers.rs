@@ -190,7 +190,9 @@ fn accesses_of_other_sizes_or_unaligned_abort() {
     let mut g = Guest::new(2);
     for (offset, size) in [(0x104, 1), (0x104, 2), (0x104, 8), (0x102, 4), (0x0, 8), (0x6144, 8)] {
         assert_eq!(gicd(&mut g, offset, size), Err(BadAccess), "{offset:#x} {size}");
-        assert_eq!(g.vgic.gicd_write(offset, size, 0), Err(BadAccess), "{offset:#x} {size}");
+        let (me, lrs) = &mut g.cpus[0];
+        let write = g.vgic.gicd_write(me, lrs, offset, size, 0);
+        assert_eq!(write, Err(BadAccess), "{offset:#x} {size}");
     }
     for (offset, size) in [(0x0, 1), (0x14, 8), (0xc, 8), (SGI + 0x100, 8), (SGI + 0x402, 2)] {
         assert_eq!(gicr(&mut g, offset, size), Err(BadAccess), "{offset:#x} {size}");
@@ -275,7 +277,7 @@ fn no_sequence_of_accesses_panics_or_breaks_a_list_register() {
             let kick = match random.below(7) {
                 0 => g.vgic.gicd_read(me, lrs, offset, size).map(|(_, kick)| kick),
                 1 => g.vgic.gicr_read(me, lrs, offset, size).map(|(_, kick)| kick),
-                2 | 3 => g.vgic.gicd_write(offset, size, value),
+                2 | 3 => g.vgic.gicd_write(me, lrs, offset, size, value),
                 4 | 5 => g.vgic.gicr_write(offset, size, value),
                 _ => Ok(g.vgic.sgi1r(me, lrs, value & 0x0001_0f00_00ff)),
             };

@@ -1,13 +1,11 @@
 //! The distributor's frame (IHI 0069 12.9).
 
-use super::{BadAccess, ID_REGISTERS, IIDR, Register, check, id_register, part};
+use super::{ID_REGISTERS, id_register, part};
 use crate::addr::VcpuSet;
 use crate::vgic::access::Which;
+use crate::vgic::registers::{BadAccess, CTLR_GROUPS, GICD_CTLR, Register, check};
 use crate::vgic::{ListRegisters, Vgic, VgicCpu};
 
-const GICD_CTLR: u64 = 0x0000;
-const GICD_TYPER: u64 = 0x0004;
-const GICD_IIDR: u64 = 0x0008;
 /// `GICD_SETSPI_NSR` to `GICD_CLRSPI_SR`: no message-based SPIs, so they do nothing.
 const GICD_SETSPI_NSR: u64 = 0x0040;
 const GICD_CLRSPI_SR_END: u64 = 0x005c;
@@ -23,8 +21,6 @@ const GICD_IROUTER_END: u64 = 0x6200;
 /// The end of all that may be `GICD_IROUTER<n>`.
 const GICD_IROUTER_LAST: u64 = 0x7fe0;
 
-/// `GICD_CTLR` with one security state (IHI 0069 12.9): EnableGrp0 and EnableGrp1.
-const CTLR_GROUPS: u32 = 0b11;
 /// Affinity routing.
 const CTLR_ARE: u32 = 1 << 4;
 /// One security state.
@@ -34,28 +30,11 @@ const CTLR_RWP: u32 = 1 << 31;
 
 /// `GICD_TYPER` (IHI 0069 12.9): 64 interrupts (ITLinesNumber), 10 bits of INTID, all four affinity levels (A3V), no
 /// 1-of-N distribution (No1N), no LPIs, no message-based SPIs. CPUNumber is 0: no legacy operation.
-const TYPER: u32 = 1 | 9 << 19 | 1 << 24 | 1 << 25;
+pub(in crate::vgic) const TYPER: u32 = 1 | 9 << 19 | 1 << 24 | 1 << 25;
 
 impl Vgic {
-    /// Reads `size` bytes at `offset` of the distributor. Returns the value, and the vCPUs to kick: what another vCPU
-    /// has in its list registers is reported as of its last fold, and such a read asks for a new one.
-    #[inline(always)]
-    pub fn gicd_read(
-        &self,
-        me: &mut VgicCpu,
-        lrs: &mut impl ListRegisters,
-        offset: u64,
-        size: u8,
-    ) -> Result<(u64, VcpuSet), BadAccess> {
-        match (offset, size) {
-            (GICD_IIDR, 4) => Ok((IIDR as u64, VcpuSet::EMPTY)),
-            (GICD_TYPER, 4) => Ok((TYPER as u64, VcpuSet::EMPTY)),
-            _ => self.gicd_read_more(me, lrs, offset, size),
-        }
-    }
-
-    #[inline(never)]
-    fn gicd_read_more(
+    /// As [`Vgic::gicd_read`], of a GICv3.
+    pub(in crate::vgic) fn gicd_read_v3(
         &self,
         me: &mut VgicCpu,
         lrs: &mut impl ListRegisters,
@@ -84,21 +63,13 @@ impl Vgic {
         Ok((value as u64, VcpuSet::EMPTY))
     }
 
-    /// Writes `size` bytes at `offset` of the distributor. Returns the vCPUs to kick; the own one, if it is in the set,
-    /// needs no kick but [`Vgic::deliver`] before it runs on.
-    #[inline]
-    pub fn gicd_write(&self, offset: u64, size: u8, value: u64) -> Result<VcpuSet, BadAccess> {
-        if size == 4
-            && offset & 3 == 0
-            && let Some(Register::Word(field, 1)) = Register::at(offset)
-        {
-            return Ok(self.write_field(Which::Shared, field, value as u32));
-        }
-        self.gicd_write_more(offset, size, value)
-    }
-
-    #[inline(never)]
-    fn gicd_write_more(&self, offset: u64, size: u8, value: u64) -> Result<VcpuSet, BadAccess> {
+    /// As [`Vgic::gicd_write`], of a GICv3.
+    pub(in crate::vgic) fn gicd_write_v3(
+        &self,
+        offset: u64,
+        size: u8,
+        value: u64,
+    ) -> Result<VcpuSet, BadAccess> {
         check_access(offset, size)?;
         let kick = match offset {
             GICD_CTLR => self.write_groups(value as u32 & CTLR_GROUPS),

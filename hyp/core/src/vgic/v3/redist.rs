@@ -2,10 +2,11 @@
 
 use tessera_abi::layout::GICR_STRIDE;
 
-use super::{BadAccess, ID_REGISTERS, IIDR, Register, check, id_register, part};
+use super::{ID_REGISTERS, id_register, part};
 use crate::addr::{VcpuId, VcpuSet};
 use crate::vgic::access::Which;
 use crate::vgic::raise::affinity;
+use crate::vgic::registers::{BadAccess, IIDR, Register, check};
 use crate::vgic::{ListRegisters, Vgic, VgicCpu};
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -125,7 +126,7 @@ impl Vgic {
     #[inline]
     fn redistributor(&self, offset: u64) -> Result<(VcpuId, u64), BadAccess> {
         let vcpu = offset / GICR_STRIDE;
-        if vcpu >= self.vcpus as u64 {
+        if vcpu >= self.redistributors as u64 {
             return Err(BadAccess);
         }
         Ok((VcpuId(vcpu as u8), offset % GICR_STRIDE))
