@@ -163,7 +163,7 @@ pub struct Board<'a> {
     pub psci: Option<Conduit>,
     /// Interrupt controller.
     pub gic: Option<Gic>,
-    /// The console of `stdout-path`, or the first UART.
+    /// The console of `tessera.console=` or `stdout-path`, or the first UART.
     pub uart: Option<Uart>,
     /// The first host controller of SD cards.
     pub sd_host: Option<SdHost>,
@@ -242,7 +242,10 @@ impl<'a> Board<'a> {
         let visit = &place.visit;
         if visit.depth == 1 && visit.node.is_called("chosen") {
             found.stdout = visit.node.property("stdout-path").and_then(|path| path.str());
-            return self.chosen(visit.node);
+            self.chosen(visit.node);
+            let words = self.bootargs.split(' ');
+            found.wanted = words.into_iter().find_map(|word| word.strip_prefix("tessera.console="));
+            return;
         }
         if !facts.okay {
             return;
@@ -416,6 +419,8 @@ impl<'a> Facts<'a> {
 #[derive(Default)]
 struct Found<'a> {
     stdout: Option<&'a str>,
+    /// What the loader's command line says instead: `tessera.console=`, with a path or an alias.
+    wanted: Option<&'a str>,
     uarts: Vec<(Visit<'a>, Uart)>,
 }
 
@@ -427,10 +432,10 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// The UART of `stdout-path`; the first one where there is no such path, or it leads nowhere.
+    /// The UART of `tessera.console=` or `stdout-path`; the first one where there is no such path, or it leads nowhere.
     fn console(&self, fdt: &Fdt<'_>) -> Option<Uart> {
         let first = self.uarts.first().map(|&(_, uart)| uart);
-        let Some(path) = self.stdout else { return first };
+        let Some(path) = self.wanted.or(self.stdout) else { return first };
         // Nearly always it is a child of the root, and no second walk is needed.
         let below_root = path.split(':').next().and_then(|path| path.strip_prefix('/'));
         let is_it = |(visit, _): &&(Visit<'_>, Uart)| {

@@ -56,16 +56,18 @@ fn a_virt_board_is_read_in_one_walk() {
 }
 
 /// What of a Raspberry Pi 4's tree matters here, in its own words.
-fn pi_like() -> std::vec::Vec<u8> {
+fn pi_like(bootargs: &str) -> std::vec::Vec<u8> {
     let mut w = FdtWriter::new().unwrap();
     let root = w.begin_node("").unwrap();
     w.property_u32("#address-cells", 2).unwrap();
     w.property_u32("#size-cells", 1).unwrap();
     let aliases = w.begin_node("aliases").unwrap();
+    w.property_string("serial0", "/soc/serial@7e201000").unwrap();
     w.property_string("serial1", "/soc/serial@7e215040").unwrap();
     w.end_node(aliases).unwrap();
     let chosen = w.begin_node("chosen").unwrap();
     w.property_string("stdout-path", "serial1:115200n8").unwrap();
+    w.property_string("bootargs", bootargs).unwrap();
     w.end_node(chosen).unwrap();
     let reserved = w.begin_node("reserved-memory").unwrap();
     w.property_u32("#address-cells", 2).unwrap();
@@ -103,6 +105,10 @@ fn pi_like() -> std::vec::Vec<u8> {
     let virtual_places = [0x4004_4000, 0x2000, 0x4004_6000, 0x2000];
     w.property_array_u32("reg", &[places, virtual_places].concat()).unwrap();
     w.end_node(gic).unwrap();
+    let uart = w.begin_node("serial@7e201000").unwrap();
+    w.property_string("compatible", "arm,pl011").unwrap();
+    w.property_array_u32("reg", &[0x7e20_1000, 0x200]).unwrap();
+    w.end_node(uart).unwrap();
     let uart = w.begin_node("serial@7e215040").unwrap();
     w.property_string("compatible", "brcm,bcm2835-aux-uart").unwrap();
     w.property_array_u32("reg", &[0x7e21_5040, 0x40]).unwrap();
@@ -126,7 +132,7 @@ fn pi_like() -> std::vec::Vec<u8> {
 
 #[test]
 fn a_pi_is_read_with_its_windows_its_cores_and_its_mini_uart() {
-    let blob = pi_like();
+    let blob = pi_like("");
     let board = Board::discover(&Fdt::new(&blob).unwrap());
     let starts: Vec<_> = board.cpus.iter().map(|cpu| cpu.start).collect();
     assert_eq!(starts, [CpuStart::SpinTable(Pa(0xd8)), CpuStart::Psci, CpuStart::Unknown]);
@@ -141,6 +147,22 @@ fn a_pi_is_read_with_its_windows_its_cores_and_its_mini_uart() {
     assert_eq!(board.no_map, [Range { start: Pa(0x2000), len: 0x1000 }]);
     let places: Vec<_> = board.reserved.iter().map(|range| range.start.0).collect();
     assert_eq!(places, [0x1000, 0x2000, 0xd8], "the spin table is kept too");
+}
+
+#[test]
+fn the_command_line_chooses_another_uart_than_the_tree_by_alias_or_path() {
+    for (console, kind) in [
+        ("a=b tessera.console=serial0", UartKind::Pl011),
+        ("tessera.console=/soc/serial@7e201000:115200 quiet", UartKind::Pl011),
+        ("tessera.console=serial1", UartKind::MiniUart),
+        // Nowhere: better some console than none.
+        ("tessera.console=serial7", UartKind::Pl011),
+        ("quiet", UartKind::MiniUart),
+    ] {
+        let blob = pi_like(console);
+        let board = Board::discover(&Fdt::new(&blob).unwrap());
+        assert_eq!(board.uart.unwrap().kind, kind, "{console}");
+    }
 }
 
 #[test]
@@ -174,7 +196,7 @@ fn a_board_without_an_interrupt_controller_is_refused_with_advice() {
 
 #[test]
 fn no_damaged_tree_makes_discovery_panic() {
-    let all = [qemu_like(), pi_like()];
+    let all = [qemu_like(), pi_like("quiet tessera.console=serial0")];
     let mut seed = 1u64;
     for n in 0..20_000 {
         let good = &all[n % 2];
