@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tessera_abi::layout;
 use tessera_core::addr::{Ipa, PAGE_SIZE, Pa, VmId};
-use tessera_core::board::Board;
+use tessera_core::board::{Board, Gic};
 use tessera_core::bundle::{Bundle, File};
 use tessera_core::config::{self, BoardFacts, Config, ConsoleKind, VmConfig};
 use tessera_core::guest_mem::{Extent, GuestRam};
@@ -36,6 +36,10 @@ struct Parts {
     files: Vec<File<'static>>,
     disk: Option<disk::BoardDisk>,
     seed: Option<Stream>,
+    /// The interrupt controller that a guest gets.
+    gic: Model,
+    /// A GICv2's virtual interface, which guests use as theirs.
+    gicv: Option<Pa>,
     /// Physical memory that no guest may ever see.
     forbidden: Arc<[core::ops::Range<Pa>]>,
 }
@@ -62,10 +66,16 @@ pub fn build(board: &Board<'_>) -> Vec<Guest> {
         log::error!("{problem}");
     }
     let (image, image_len) = memory::image_range();
+    let gicv = match board.gic {
+        Some(Gic::V2 { gicv, .. }) => Some(gicv.start),
+        _ => None,
+    };
     let mut parts = Parts {
         files: whole.clone(),
         disk,
         seed: Stream::from_seed(board.rng_seed),
+        gic: if gicv.is_some() { Model::V2 } else { Model::V3 },
+        gicv,
         forbidden: [image..image.offset(image_len)].into(),
     };
     let mut guests: Vec<Guest> = Vec::with_capacity(config.vms.len());
@@ -145,11 +155,17 @@ fn attach_disks(
 fn map_ram(ram: &GuestRam, id: VmId, parts: &Parts) -> Result<Stage2, String> {
     let mut stage2 = Stage2::new(&El2, id, map::pa_range(), parts.forbidden.clone())
         .map_err(|error| error.to_string())?;
-    for extent in ram.extents() {
-        if let Err(error) = stage2.map_ram(&El2, extent.ipa, extent.pa, extent.len) {
-            stage2.free(&El2);
-            return Err(error.to_string());
+    let mut map_all = || {
+        for extent in ram.extents() {
+            stage2.map_ram(&El2, extent.ipa, extent.pa, extent.len)?;
         }
+        // The rest of GICC is emulated.
+        let len = layout::GICC_DIR_BASE - layout::GICC_BASE;
+        parts.gicv.map_or(Ok(()), |gicv| stage2.map_device(&El2, Ipa(layout::GICC_BASE), gicv, len))
+    };
+    if let Err(error) = map_all() {
+        stage2.free(&El2);
+        return Err(error.to_string());
     }
     Ok(stage2)
 }
@@ -187,7 +203,7 @@ fn new_vm(
         disks,
         disk_news: DiskNews::new(),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
-        vgic: Vgic::new(config.vcpus(), Model::V3),
+        vgic: Vgic::new(config.vcpus(), parts.gic),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use tessera_core::vgic::hcr;
+use tessera_core::vgic::{gich, hcr};
 
 use super::{GICH, read as load, write as store};
 
@@ -46,13 +46,13 @@ pub fn count() -> usize {
 /// GICH_LR<n>.
 #[inline]
 pub fn read(index: usize) -> u64 {
-    from_gich(load(&GICH, LR + 4 * index as u64))
+    gich::to_lr(load(&GICH, LR + 4 * index as u64))
 }
 
 /// Sets GICH_LR<n>.
 #[inline]
 pub fn write(index: usize, value: u64) {
-    store(&GICH, LR + 4 * index as u64, to_gich(value));
+    store(&GICH, LR + 4 * index as u64, gich::from_lr(value));
 }
 
 /// GICH_ELRSR0.
@@ -77,25 +77,4 @@ pub fn control() -> u64 {
 #[inline]
 pub fn set_control(value: u64) {
     store(&GICH, HCR, value as u32);
-}
-
-/// A list register as GICH has it, from ICH_LR's fields: state, group, HW, priority, and below bit 20 the interrupts.
-fn to_gich(value: u64) -> u32 {
-    let high = (value >> 62 & 3) << 28 | (value >> 61 & 1) << 31 | (value >> 60 & 1) << 30;
-    let priority = (value >> 51 & 0x1f) << 23;
-    let physical = (value >> 32 & 0x3ff) << 10;
-    (high | priority | physical | value & 0x1fff) as u32
-}
-
-fn from_gich(value: u32) -> u64 {
-    let value = u64::from(value);
-    let hw = value >> 31 & 1;
-    let low = if hw == 1 { (value >> 10 & 0x3ff) << 32 } else { (value >> 19 & 1) << 41 };
-    let virtual_id = if hw == 1 { value & 0x3ff } else { value & 0x1fff };
-    (value >> 28 & 3) << 62
-        | hw << 61
-        | (value >> 30 & 1) << 60
-        | (value >> 23 & 0x1f) << 51
-        | low
-        | virtual_id
 }
