@@ -73,15 +73,15 @@ pub fn run(workspace: &Workspace, args: &ImageArgs) -> Result<()> {
         platform.name
     );
     check_output(&args.output, args.update)?;
+    let firmware = match &args.firmware {
+        Some(directory) => Some(given_firmware(directory)?),
+        None => firmware::from_debian(workspace)?,
+    };
     setup::ensure_tools(workspace)?;
     images::build(workspace, &[Image::Tessera])?;
     let bundle = match &args.bundle {
         Some(bundle) => bundle.clone(),
         None => pack(workspace, &platform, args.config.as_deref())?,
-    };
-    let firmware = match &args.firmware {
-        Some(directory) => Some(given_firmware(directory)?),
-        None => firmware::from_debian(workspace)?,
     };
     let boot = boot_files(workspace, &platform, &bundle, firmware.as_deref())?;
     if let Some(directory) = &args.firmware {

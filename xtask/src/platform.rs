@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// What `qemu.args` and `card.files` are about when they are not given.
+/// The board that is meant where none is named.
 pub const DEFAULT: &str = "qemu-virt";
 
 /// One board.
@@ -42,17 +42,20 @@ pub enum CardSource {
     DeviceTree,
     /// The firmware; the board does not start without it.
     Firmware,
-    /// The firmware, where that has a device tree for it to change.
+    /// The firmware, if that has it.
+    Optional,
+    /// The firmware, if that has it and a device tree for it to change.
     Overlay,
 }
 
 impl CardSource {
-    const WORDS: [(&str, CardSource); 6] = [
+    const WORDS: [(&str, CardSource); 7] = [
         ("here", CardSource::Here),
         ("image", CardSource::Image),
         ("bundle", CardSource::Bundle),
         ("device-tree", CardSource::DeviceTree),
         ("firmware", CardSource::Firmware),
+        ("optional", CardSource::Optional),
         ("overlay", CardSource::Overlay),
     ];
 }

@@ -47,23 +47,24 @@ pub fn collect(platform: &Platform, listed: &[CardFile], parts: &Parts) -> Resul
             CardSource::Bundle => Some(parts.bundle.to_path_buf()),
             CardSource::DeviceTree if own_tree => of_firmware(),
             CardSource::DeviceTree => parts.device_tree.map(Path::to_path_buf),
-            CardSource::Firmware => of_firmware().filter(|path| path.is_file()),
+            CardSource::Firmware | CardSource::Optional => {
+                of_firmware().filter(|path| path.is_file())
+            }
             CardSource::Overlay => of_firmware().filter(|path| own_tree && path.is_file()),
         };
         match path {
             Some(path) => files.push((name.clone(), read(&path)?)),
-            None if *source == CardSource::Overlay => {}
+            None if matches!(source, CardSource::Overlay | CardSource::Optional) => {}
             None => missing.push(name.clone()),
         }
     }
-    without_missing_overlays(&mut files)?;
+    without_missing(&mut files)?;
     Ok(Boot { files, missing })
 }
 
-/// Takes lines out of `config.txt` that ask for an overlay which is not on the card: what firmware does about such a line
-/// depends on its age.
-fn without_missing_overlays(files: &mut [File]) -> Result<()> {
-    const OVERLAY: &str = "dtoverlay=";
+/// Takes lines out of `config.txt` that ask for an optional file which is not on the card: what firmware does about such a
+/// line depends on its age.
+fn without_missing(files: &mut [File]) -> Result<()> {
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let Some((_, config)) = files.iter_mut().find(|(name, _)| name == "config.txt") else {
         return Ok(());
@@ -71,9 +72,7 @@ fn without_missing_overlays(files: &mut [File]) -> Result<()> {
     let text = std::str::from_utf8(config).context("config.txt is not text")?;
     let mut kept = String::new();
     for line in text.lines() {
-        let overlay = line.strip_prefix(OVERLAY).and_then(|rest| rest.split(',').next());
-        let file = overlay.map(|name| format!("overlays/{}.dtbo", name.trim()));
-        if let Some(file) = file.filter(|file| !names.contains(file)) {
+        if let Some(file) = optional_file(line).filter(|file| !names.contains(file)) {
             kept.push_str(&format!("# {file} is not on this card: "));
         }
         kept.push_str(line);
@@ -81,6 +80,16 @@ fn without_missing_overlays(files: &mut [File]) -> Result<()> {
     }
     *config = kept.into_bytes();
     Ok(())
+}
+
+/// The file that a line asks for and the board can do without.
+fn optional_file(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    match key {
+        "dtoverlay" => Some(format!("overlays/{}.dtbo", value.split(',').next()?.trim())),
+        "armstub" => Some(value.trim().into()),
+        _ => None,
+    }
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>> {

@@ -437,6 +437,17 @@ fn the_firmwares_tree_and_overlays_come_together_or_not_at_all() {
 }
 
 #[test]
+fn another_stub_is_asked_for_only_where_it_is() {
+    const LINE: &str = "\narmstub=bl31.bin\n";
+    let board = Board::new("stub");
+    assert!(!content(&board.collect(true), "config.txt").unwrap().contains(LINE));
+    board.place.put("firmware/bl31.bin", b"stub");
+    let boot = board.collect(true);
+    assert_eq!(content(&boot, "bl31.bin").as_deref(), Some("stub"));
+    assert!(content(&boot, "config.txt").unwrap().contains(LINE));
+}
+
+#[test]
 fn every_name_in_the_boards_config_txt_is_on_its_card() {
     let board = Board::new("names");
     let listed: Vec<CardFile> = board.platform.card_files().unwrap().unwrap();
