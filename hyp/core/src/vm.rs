@@ -102,11 +102,13 @@ impl Vm {
         self.cpus.get(usize::from(vcpu.0)).copied()
     }
 
-    /// Makes the cores of `vcpus` look at their interrupts.
+    /// Makes the cores of `vcpus` look at their interrupts; all but this one, which looks before its vCPU runs on.
     #[inline]
     pub fn kick(&self, hw: &impl Hw, vcpus: VcpuSet) {
         for vcpu in vcpus.iter() {
-            if let Some(core) = self.core_of(vcpu) {
+            if let Some(core) = self.core_of(vcpu)
+                && core != hw.this_cpu()
+            {
                 hw.kick(core);
             }
         }

@@ -11,7 +11,7 @@ use tessera_core::frames::Frames;
 use tessera_core::hw::Hw;
 
 use crate::sysreg::mrs;
-use crate::{barrier, cache, console, gic, guests, memory, power, timer, tlb};
+use crate::{barrier, cache, console, cpu, gic, guests, memory, power, timer, tlb};
 
 core::arch::global_asm!(include_str!("copy.S"));
 
@@ -149,6 +149,11 @@ impl Hw for El2 {
 
     fn firmware_call(&self, id: u32, x1: u64) {
         power::firmware_call(id, x1);
+    }
+
+    #[inline]
+    fn this_cpu(&self) -> CpuId {
+        cpu::current_id()
     }
 
     #[inline]

@@ -37,6 +37,8 @@ pub struct FakeHw {
     pub memory: RefCell<Vec<u8>>,
     /// The counter.
     pub clock: Cell<u64>,
+    /// Which core this is: none of a guest's, unless set.
+    pub cpu: Cell<CpuId>,
     /// When this core wants an interrupt.
     pub deadline: Cell<Option<u64>>,
     /// What guests printed.
@@ -61,6 +63,7 @@ impl FakeHw {
             base,
             memory: RefCell::new(vec![0; size]),
             clock: Cell::new(0),
+            cpu: Cell::new(CpuId(u8::MAX)),
             deadline: Cell::new(None),
             printed: RefCell::default(),
             typed: RefCell::default(),
@@ -170,6 +173,9 @@ impl Hw for FakeHw {
     }
     fn firmware_call(&self, id: u32, x1: u64) {
         self.note(Event::Firmware(id, x1));
+    }
+    fn this_cpu(&self) -> CpuId {
+        self.cpu.get()
     }
     fn kick(&self, cpu: CpuId) {
         self.note(Event::Kick(cpu));

@@ -59,6 +59,8 @@ pub trait Hw {
     /// Calls the board's firmware for a guest: SMCCC function `id` with `x1`, no result.
     fn firmware_call(&self, id: u32, x1: u64);
 
+    /// The core that runs this.
+    fn this_cpu(&self) -> CpuId;
     /// Makes `cpu` leave its guest (or its sleep) and look at what it has to do.
     fn kick(&self, cpu: CpuId);
 }

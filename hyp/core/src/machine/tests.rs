@@ -510,6 +510,21 @@ fn what_is_typed_raises_the_uarts_interrupt_and_is_read_a_fifo_at_a_time() {
 }
 
 #[test]
+fn a_core_does_not_kick_itself_for_an_interrupt_of_its_own_vcpu() {
+    let mut guest = exits();
+    guest.enable_interrupts();
+    guest.store_ok(UART_BASE + 0x2c, 0x70);
+    guest.store_ok(UART_IMSC, 1 << 4 | 1 << 6);
+    guest.hw.events();
+    guest.hw.cpu.set(CORES[0]);
+    guest.hw.typed.borrow_mut().extend([1; 32]);
+    guest.vm.feed_uart(&guest.hw);
+    assert_eq!(guest.hw.events(), []);
+    guest.deliver();
+    assert_eq!(guest.lrs.pending(), [UART_INTID], "it looks before the vCPU runs on");
+}
+
+#[test]
 fn a_guest_without_a_console_has_nothing_at_its_place() {
     let mut guest = exits();
     guest.vm.uart = None;
@@ -595,6 +610,9 @@ impl Hw for BoardHw {
     }
     fn firmware_call(&self, id: u32, x1: u64) {
         self.hw.firmware_call(id, x1);
+    }
+    fn this_cpu(&self) -> CpuId {
+        self.hw.this_cpu()
     }
     fn kick(&self, cpu: CpuId) {
         self.hw.kick(cpu);
