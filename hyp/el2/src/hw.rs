@@ -101,6 +101,10 @@ impl Hw for El2 {
         barrier::dsb_ishst();
     }
 
+    fn dma_sync(&self, at: Pa, len: u64) {
+        cache::clean_invalidate(memory::direct(at), len);
+    }
+
     fn take_frames(&self, order: u8) -> Option<Pa> {
         let at = match FRAMES.lock().as_mut() {
             Some(frames) => frames.take(order)?,

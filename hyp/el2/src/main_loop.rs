@@ -5,6 +5,7 @@
 
 use tessera_core::addr::VmId;
 use tessera_core::exit::Exit;
+use tessera_core::hw::Hw;
 use tessera_core::life::{Parked, Phase, StopReason};
 use tessera_core::machine::{self, Next, Step};
 use tessera_core::psci::{self, Start};
@@ -100,9 +101,13 @@ impl Seat {
         let Parked::Lead(reason) = vm.life.park() else { return };
         // The disk may still write to the guest's memory.
         while !vm.reset_disks() {
+            // To look, about once a second, whether the disk still does anything.
+            El2.set_deadline(Some(El2.now() + El2.counter_hz()));
             sleep();
             vm.take_disk_news(&El2, cpu::current_id());
+            guests::check_disk();
         }
+        El2.set_deadline(None);
         vm.services.psci.power.switch_all_off();
         if reason.starts_again() {
             log::info!("{} starts anew: {reason}", vm.name);

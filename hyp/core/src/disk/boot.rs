@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use super::gpt::BlockRead;
+use super::partitions::BlockRead;
 use super::{
     Accepted, DiskDriver, DiskError, DiskOp, DiskRequest, SECTOR_SIZE, Sector, SubmitError, Tag,
 };

@@ -1,58 +1,17 @@
 //! GUID partition tables (UEFI 2.10 5.3).
 //!
 //! The table was written by a user's tool, or by nobody: it is taken only if its checksums are right and its partitions
-//! lie apart from each other on the disk. One read fetches the protective MBR, the header and the usual 128 entries; a
-//! second is needed only where the entries lie elsewhere. If the primary table is damaged the backup at the end of the
-//! disk is used, all of it. Blocks are 512 bytes, as virtio disks and SD cards have them.
+//! lie apart from each other on the disk. What was read with the MBR has the header and the usual 128 entries; another
+//! read is needed only where the entries lie elsewhere. If the primary table is damaged the backup at the end of the
+//! disk is used, all of it.
 
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::crc32::{crc32, is_zero, update};
-use super::{SECTOR_SIZE, Sector, Window};
-
-/// Whence sectors are read.
-pub trait BlockRead {
-    /// Why one was not.
-    type Error: fmt::Display;
-    /// Sectors there are.
-    fn sectors(&self) -> u64;
-    /// Reads sectors from `sector` on.
-    fn read(&mut self, sector: u64, into: &mut [Sector]) -> Result<(), Self::Error>;
-}
-
-/// The disk's partitions, in the order of their entries.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Gpt {
-    /// The partitions.
-    pub partitions: Vec<Partition>,
-    /// The primary table was damaged and this is the backup.
-    pub from_backup: bool,
-}
-
-/// A partition.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Partition {
-    /// Its number, from 1, as Linux counts.
-    pub number: u32,
-    /// Its label.
-    pub label: String,
-    /// Its unique GUID.
-    pub partuuid: Guid,
-    /// First sector.
-    pub first: u64,
-    /// Sectors.
-    pub sectors: u64,
-}
-
-impl Partition {
-    /// What a guest may reach that is given this partition.
-    pub fn window(&self, read_only: bool) -> Window {
-        Window { first: self.first, sectors: self.sectors, read_only }
-    }
-}
+use super::partitions::{BlockRead, PartUuid, Partition, Partitions, TableError, le32, overlap};
+use super::{SECTOR_SIZE, Sector};
 
 /// A GUID as it lies on the disk; shown in the usual mixed-endian way (UEFI 2.10 A).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,22 +27,6 @@ impl fmt::Display for Guid {
             write!(f, "{:02x}", self.0[byte])?;
         }
         Ok(())
-    }
-}
-
-impl Guid {
-    /// Whether `text` is this GUID, in letters of either case.
-    fn is(&self, text: &str) -> bool {
-        struct Rest<'a>(&'a str);
-        impl fmt::Write for Rest<'_> {
-            fn write_str(&mut self, part: &str) -> fmt::Result {
-                let (head, rest) = self.0.split_at_checked(part.len()).ok_or(fmt::Error)?;
-                self.0 = rest;
-                if head.eq_ignore_ascii_case(part) { Ok(()) } else { Err(fmt::Error) }
-            }
-        }
-        let mut rest = Rest(text);
-        fmt::write(&mut rest, format_args!("{self}")).is_ok() && rest.0.is_empty()
     }
 }
 
@@ -111,69 +54,6 @@ impl fmt::Display for TableFault {
     }
 }
 
-/// Why the disk has no partitions to use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GptError<E> {
-    /// The disk could not be read.
-    Read(E),
-    /// The disk is too small or its first sector is no protective MBR.
-    NoTable,
-    /// Neither the primary nor the backup table is usable.
-    Damaged {
-        /// What is wrong with the primary.
-        primary: TableFault,
-        /// What is wrong with the backup.
-        backup: TableFault,
-    },
-    /// The partition with this number is not inside the usable sectors.
-    Outside(u32),
-    /// These two partitions have a sector in common.
-    Overlap(u32, u32),
-}
-
-impl<E: fmt::Display> fmt::Display for GptError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => write!(f, "the partition table cannot be read: {error}"),
-            Self::NoTable => f.write_str(
-                "the disk has no GPT partition table: make one, for example with `sfdisk` and `label: gpt`",
-            ),
-            Self::Damaged { primary, backup } => write!(
-                f,
-                "both partition tables of the disk are unusable (primary: {primary}; backup: {backup})"
-            ),
-            Self::Outside(n) => write!(f, "partition {n} reaches beyond the usable part of the disk"),
-            Self::Overlap(a, b) => write!(f, "partitions {a} and {b} overlap"),
-        }
-    }
-}
-
-/// Why a name means no partition.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FindError {
-    /// No partition has this label or PARTUUID.
-    Missing,
-    /// These two, and maybe more, have it.
-    Ambiguous(u32, u32),
-}
-
-impl fmt::Display for FindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("no partition of the disk has this label or PARTUUID"),
-            Self::Ambiguous(a, b) => {
-                write!(f, "partitions {a} and {b} both have this label: name one by its PARTUUID")
-            }
-        }
-    }
-}
-
-/// Sectors that the first read fetches: MBR, header and 128 entries of 128 bytes.
-pub const FIRST_READ: u64 = 34;
-/// Offsets of the MBR's signature and of its four entries, and the type that protects a GPT (UEFI 2.10 5.2.3).
-const MBR_SIGNATURE: usize = 510;
-const MBR_TYPES: [usize; 4] = [450, 466, 482, 498];
-const MBR_PROTECTIVE: u8 = 0xee;
 /// Header (UEFI 2.10 5.3.2, table 5.5).
 const REVISION: u32 = 0x0001_0000;
 const HEADER_MIN: u32 = 92;
@@ -183,62 +63,41 @@ const ENTRIES_MAX: u64 = 128 << 10;
 const ENTRY_MIN: u32 = 128;
 const ENTRY_NAME: core::ops::Range<usize> = 56..128;
 
-impl Gpt {
-    /// Reads the partitions of a disk.
-    pub fn read<R: BlockRead>(disk: &mut R) -> Result<Self, GptError<R::Error>> {
-        let mut start = vec![Sector::default(); FIRST_READ.min(disk.sectors()) as usize];
-        disk.read(0, &mut start).map_err(GptError::Read)?;
-        if !start.first().is_some_and(is_protective) {
-            return Err(GptError::NoTable);
-        }
-        let primary = match Self::read_table(disk, 1, &start)? {
-            Ok(gpt) => return Ok(gpt),
-            Err(fault) => fault,
-        };
-        let last = disk.sectors().saturating_sub(1);
-        match Self::read_table(disk, last, &[])? {
-            Ok(gpt) => Ok(Self { from_backup: true, ..gpt }),
-            Err(backup) => Err(GptError::Damaged { primary, backup }),
-        }
-    }
-
-    /// The table with its header at sector `lba`. `start` is what was read already from sector 0 on.
-    fn read_table<R: BlockRead>(
-        disk: &mut R,
-        lba: u64,
-        start: &[Sector],
-    ) -> Result<Result<Self, TableFault>, GptError<R::Error>> {
-        let mut own = Vec::new();
-        let sectors = read_or_take(disk, start, lba, 1, &mut own).map_err(GptError::Read)?;
-        let header = sectors.first().ok_or(TableFault::Signature);
-        let header = match header.and_then(|sector| Header::check(sector, lba, disk.sectors())) {
-            Ok(header) => header,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let (at, count) = (header.entries_lba, header.entry_sectors());
-        let entries = read_or_take(disk, start, at, count, &mut own).map_err(GptError::Read)?;
-        if crc32(entries, header.entry_bytes() as usize) != header.entries_crc {
-            return Ok(Err(TableFault::Entries));
-        }
-        header.partitions(entries).map(Ok)
-    }
-
-    /// The partition with this label or PARTUUID.
-    pub fn find(&self, name: &str) -> Result<&Partition, FindError> {
-        let mut found = self.partitions.iter().filter(|p| p.label == name || p.partuuid.is(name));
-        let first = found.next().ok_or(FindError::Missing)?;
-        match found.next() {
-            Some(other) => Err(FindError::Ambiguous(first.number, other.number)),
-            None => Ok(first),
-        }
+/// Reads the partitions of a disk that begins with the sectors `start`, the first of which protects a GPT.
+pub(super) fn read<R: BlockRead>(
+    disk: &mut R,
+    start: &[Sector],
+) -> Result<Partitions, TableError<R::Error>> {
+    let primary = match read_table(disk, 1, start)? {
+        Ok(gpt) => return Ok(gpt),
+        Err(fault) => fault,
+    };
+    let last = disk.sectors().saturating_sub(1);
+    match read_table(disk, last, &[])? {
+        Ok(gpt) => Ok(Partitions { from_backup: true, ..gpt }),
+        Err(backup) => Err(TableError::Damaged { primary, backup }),
     }
 }
 
-fn is_protective(mbr: &Sector) -> bool {
-    let at = |i: usize| mbr.0.get(i).copied();
-    at(MBR_SIGNATURE) == Some(0x55)
-        && at(MBR_SIGNATURE + 1) == Some(0xaa)
-        && MBR_TYPES.into_iter().any(|i| at(i) == Some(MBR_PROTECTIVE))
+/// The table with its header at sector `lba`. `start` is what was read already from sector 0 on.
+fn read_table<R: BlockRead>(
+    disk: &mut R,
+    lba: u64,
+    start: &[Sector],
+) -> Result<Result<Partitions, TableFault>, TableError<R::Error>> {
+    let mut own = Vec::new();
+    let sectors = read_or_take(disk, start, lba, 1, &mut own).map_err(TableError::Read)?;
+    let header = sectors.first().ok_or(TableFault::Signature);
+    let header = match header.and_then(|sector| Header::check(sector, lba, disk.sectors())) {
+        Ok(header) => header,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let (at, count) = (header.entries_lba, header.entry_sectors());
+    let entries = read_or_take(disk, start, at, count, &mut own).map_err(TableError::Read)?;
+    if crc32(entries, header.entry_bytes() as usize) != header.entries_crc {
+        return Ok(Err(TableFault::Entries));
+    }
+    header.partitions(entries).map(Ok)
 }
 
 /// `count` sectors from `sector` on: of `start` where it has them, or read into `own`.
@@ -313,7 +172,7 @@ impl Header {
     }
 
     /// The partitions, all inside the usable sectors and apart from each other.
-    fn partitions<E>(&self, entries: &[Sector]) -> Result<Gpt, GptError<E>> {
+    fn partitions<E>(&self, entries: &[Sector]) -> Result<Partitions, TableError<E>> {
         let mut partitions = Vec::new();
         let per_sector = (SECTOR_SIZE as u32 / self.entry_size).max(1);
         // Bounded by ENTRIES_MAX. The number of an entry, counted from 1, and where it is.
@@ -329,19 +188,17 @@ impl Header {
             }
             let entry = sector.and_then(|s| s.0.get((at % SECTOR_SIZE) as usize..)?.first_chunk());
             if let Some(entry) = entry.filter(|entry| is_used(entry)) {
-                partitions.push(self.partition(number, entry).ok_or(GptError::Outside(number))?);
+                partitions.push(self.partition(number, entry).ok_or(TableError::Outside(number))?);
             }
             number += 1;
             at += u64::from(self.entry_size);
         }
-        let mut sorted: Vec<&Partition> = partitions.iter().collect();
-        sorted.sort_unstable_by_key(|p| p.first);
-        for (a, b) in sorted.iter().zip(sorted.iter().skip(1)) {
-            if b.first - a.first < a.sectors {
-                return Err(GptError::Overlap(a.number.min(b.number), a.number.max(b.number)));
-            }
+        let range = |p: &Partition| (p.first, p.sectors, p.number);
+        let mut ranges: Vec<_> = partitions.iter().map(range).collect();
+        if let Some((a, b)) = overlap(&mut ranges) {
+            return Err(TableError::Overlap(a, b));
         }
-        Ok(Gpt { partitions, from_backup: false })
+        Ok(Partitions { partitions, from_backup: false })
     }
 
     /// The partition that an entry describes, if it lies in the usable sectors.
@@ -351,7 +208,7 @@ impl Header {
             return None;
         }
         let guid = entry.get(16..).and_then(|rest| rest.first_chunk()).copied()?;
-        let (label, partuuid) = (label(entry), Guid(guid));
+        let (label, partuuid) = (label(entry), PartUuid::Guid(Guid(guid)));
         // No overflow: the last usable sector is on the disk.
         Some(Partition { number, label, partuuid, first, sectors: last - first + 1 })
     }
@@ -377,10 +234,6 @@ fn label(entry: &[u8]) -> String {
     char::decode_utf16(text).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
 }
 
-fn le32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b))
-}
-
 fn le64(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b))
 }
@@ -388,11 +241,14 @@ fn le64(bytes: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use alloc::string::ToString;
+    use alloc::vec;
 
     use super::*;
+    use crate::disk::Window;
     use crate::disk::model::Random;
+    use crate::disk::partitions::FindError;
 
-    const SECTOR: usize = SECTOR_SIZE as usize;
+    const SECTOR: usize = crate::disk::partitions::SECTOR;
 
     /// The checksum of plain bytes.
     fn crc32(bytes: &[u8]) -> u32 {
@@ -485,7 +341,7 @@ mod tests {
     #[test]
     fn partitions_are_found_by_label_and_by_partuuid_with_one_read() {
         let mut disk = two();
-        let gpt = Gpt::read(&mut disk).unwrap();
+        let gpt = Partitions::read(&mut disk).unwrap();
         assert_eq!((disk.reads, gpt.partitions.len(), gpt.from_backup), (1, 2, false));
         let web = gpt.find("web").unwrap();
         assert_eq!((web.number, web.first, web.sectors), (1, 34, 66));
@@ -502,7 +358,8 @@ mod tests {
 
     #[test]
     fn a_label_that_two_partitions_have_is_ambiguous() {
-        let gpt = Gpt::read(&mut disk(&[entry("a", 0, 40, 41), entry("a", 1, 50, 51)])).unwrap();
+        let gpt =
+            Partitions::read(&mut disk(&[entry("a", 0, 40, 41), entry("a", 1, 50, 51)])).unwrap();
         assert_eq!(gpt.find("a"), Err(FindError::Ambiguous(1, 2)));
     }
 
@@ -511,11 +368,12 @@ mod tests {
         for damaged in [512, 512 + 30, 512 + 41, 1024 + 40, 1024 + 16383] {
             let mut disk = two();
             disk.bytes[damaged] ^= 1;
-            let gpt = Gpt::read(&mut disk).unwrap();
+            let gpt = Partitions::read(&mut disk).unwrap();
             assert!(gpt.from_backup);
-            assert_eq!(gpt.partitions, Gpt::read(&mut two()).unwrap().partitions);
+            assert_eq!(gpt.partitions, Partitions::read(&mut two()).unwrap().partitions);
             disk.bytes[(SECTORS as usize - 1) * SECTOR + 60] ^= 1;
-            let Err(GptError::Damaged { backup: TableFault::Header, .. }) = Gpt::read(&mut disk)
+            let Err(TableError::Damaged { backup: TableFault::Header, .. }) =
+                Partitions::read(&mut disk)
             else {
                 panic!("both tables are damaged")
             };
@@ -524,29 +382,29 @@ mod tests {
 
     #[test]
     fn a_disk_without_a_table_is_told_from_a_damaged_one() {
-        let error = |bytes: Vec<u8>| Gpt::read(&mut Bytes { bytes, reads: 0 }).unwrap_err();
-        assert_eq!(error(vec![]), GptError::NoTable);
-        assert_eq!(error(vec![0; 512]), GptError::NoTable);
-        assert_eq!(error(vec![0; 1 << 20]), GptError::NoTable);
+        let error = |bytes: Vec<u8>| Partitions::read(&mut Bytes { bytes, reads: 0 }).unwrap_err();
+        assert_eq!(error(vec![]), TableError::NoTable);
+        assert_eq!(error(vec![0; 512]), TableError::NoTable);
+        assert_eq!(error(vec![0; 1 << 20]), TableError::NoTable);
         // The smallest that has a protective MBR only.
         let mut bytes = two().bytes;
         bytes[512..].fill(0);
         let (primary, backup) = (TableFault::Signature, TableFault::Signature);
-        assert_eq!(error(bytes.clone()), GptError::Damaged { primary, backup });
+        assert_eq!(error(bytes.clone()), TableError::Damaged { primary, backup });
         bytes.truncate(512);
-        assert!(matches!(error(bytes), GptError::Read(_) | GptError::Damaged { .. }));
+        assert!(matches!(error(bytes), TableError::Read(_) | TableError::Damaged { .. }));
     }
 
     #[test]
     fn partitions_that_overlap_or_leave_the_usable_sectors_are_refused() {
-        let error = |entries: &[Vec<u8>]| Gpt::read(&mut disk(entries)).unwrap_err();
+        let error = |entries: &[Vec<u8>]| Partitions::read(&mut disk(entries)).unwrap_err();
         let good = entry("a", 0, 100, 200);
-        assert_eq!(error(&[good.clone(), entry("b", 1, 200, 300)]), GptError::Overlap(1, 2));
-        assert_eq!(error(&[entry("b", 1, 40, 100), good.clone()]), GptError::Overlap(1, 2));
+        assert_eq!(error(&[good.clone(), entry("b", 1, 200, 300)]), TableError::Overlap(1, 2));
+        assert_eq!(error(&[entry("b", 1, 40, 100), good.clone()]), TableError::Overlap(1, 2));
         let inside = [entry("b", 1, 90, 300), entry("c", 2, 310, 320), good.clone()];
-        assert_eq!(error(&inside), GptError::Overlap(1, 3));
+        assert_eq!(error(&inside), TableError::Overlap(1, 3));
         for (first, last) in [(33, 99), (300, SECTORS - 33), (300, 299), (300, u64::MAX)] {
-            assert_eq!(error(&[good.clone(), entry("b", 1, first, last)]), GptError::Outside(2));
+            assert_eq!(error(&[good.clone(), entry("b", 1, first, last)]), TableError::Outside(2));
         }
     }
 
@@ -573,8 +431,8 @@ mod tests {
             put(header, 16, u64::from(crc), 4);
             disk.bytes[(SECTORS as usize - 1) * SECTOR] = 0;
             let primary = TableFault::Layout;
-            let want = GptError::Damaged { primary, backup: TableFault::Signature };
-            assert_eq!(Gpt::read(&mut disk), Err(want), "{value:#x} at {at}");
+            let want = TableError::Damaged { primary, backup: TableFault::Signature };
+            assert_eq!(Partitions::read(&mut disk), Err(want), "{value:#x} at {at}");
         }
     }
 
@@ -605,7 +463,7 @@ mod tests {
                 disk.bytes.truncate(random.below(SECTORS) as usize * SECTOR);
             }
             let sectors = disk.sectors();
-            if let Ok(gpt) = Gpt::read(&mut disk) {
+            if let Ok(gpt) = Partitions::read(&mut disk) {
                 good += 1;
                 assert!(gpt.partitions.iter().all(|p| p.first + p.sectors <= sectors));
             }

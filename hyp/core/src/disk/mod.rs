@@ -1,8 +1,8 @@
 //! The board's disk, and how guests share it.
 //!
 //! A guest's request arrives as a [`DiskRequest`]: sectors of the board's disk and the physical pieces of memory to
-//! move them to or from. [`Disk`] lets it through to a driver ([`virtio_blk`]) if its owner may, and hands the
-//! completion back under the request's [`Tag`]. [`gpt`] says where partitions are.
+//! move them to or from. [`Disk`] lets it through to a driver ([`virtio_blk`], [`sdhci`]) if its owner may, and hands
+//! the completion back under the request's [`Tag`]. [`partitions`] says where partitions are ([`gpt`], [`mbr`]).
 //!
 //! Nothing here waits for the disk, except [`boot::BootReader`] before the first guest runs. Nothing here holds a
 //! guest's requests either: where the disk has no room the guest's own ring keeps them ([`Disk`] tells how).
@@ -16,8 +16,11 @@ use crate::hw::Hw;
 pub mod boot;
 mod crc32;
 pub mod gpt;
+pub mod mbr;
 #[cfg(test)]
 pub(crate) mod model;
+pub mod partitions;
+pub mod sdhci;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -225,6 +228,14 @@ impl fmt::Display for SubmitError {
     }
 }
 
+/// The registers of a disk or its controller.
+pub trait Registers {
+    /// Loads 32 bits.
+    fn read32(&self, offset: u64) -> u32;
+    /// Stores 32 bits, after all earlier stores to memory.
+    fn write32(&self, offset: u64, value: u32);
+}
+
 /// A driver of a physical disk, as [`Disk`] and the boot use it.
 pub trait DiskDriver {
     /// Sectors of the disk.
@@ -238,6 +249,9 @@ pub trait DiskDriver {
     fn acknowledge(&mut self);
     /// The next request that came to its end, until there is none.
     fn complete(&mut self, hw: &impl Hw) -> Option<(Tag, Result<(), DiskError>)>;
+    /// `None` where nothing is under way; otherwise a number that changes when a request comes forward that takes its
+    /// time. (That requests come to their end is seen without.)
+    fn progress(&self) -> Option<u32>;
     /// Stops the disk for ever: no DMA is under way afterwards, and what was is completed as [`DiskError::Lost`].
     fn stop(&mut self);
 }
@@ -257,6 +271,9 @@ impl<D: DiskDriver> DiskDriver for &mut D {
     }
     fn complete(&mut self, hw: &impl Hw) -> Option<(Tag, Result<(), DiskError>)> {
         (**self).complete(hw)
+    }
+    fn progress(&self) -> Option<u32> {
+        (**self).progress()
     }
     fn stop(&mut self) {
         (**self).stop();

@@ -6,8 +6,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-use super::virtio_blk::{Registers, VirtioDisk};
-use super::{Attached, Disk, SECTOR_SIZE, Window};
+use super::virtio_blk::VirtioDisk;
+use super::{Attached, Disk, Registers, SECTOR_SIZE, Window};
 use crate::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::Hw;

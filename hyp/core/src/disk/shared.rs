@@ -23,6 +23,9 @@ use super::{
 use crate::addr::VmId;
 use crate::hw::Hw;
 
+/// A disk on which nothing comes forward is looked at after this many seconds, and is overdue the second time: a board
+/// that was held up itself is not the disk's fault.
+const PATIENCE_SECONDS: u64 = 5;
 /// Requests that an owner may submit when its turn has come.
 const QUANTUM: u8 = 4;
 /// Most owners: their number is the owner part of a [`Tag`].
@@ -83,12 +86,22 @@ pub struct Disk<D> {
     waiting: VecDeque<u8>,
     /// Nothing has completed since the driver had no room.
     full: bool,
+    /// Nothing has completed since this was noted.
+    watch: Option<Watch>,
+}
+
+/// What is under way, and since when nothing was seen of it.
+#[derive(Debug)]
+struct Watch {
+    progress: u32,
+    since: u64,
+    late: bool,
 }
 
 impl<D: DiskDriver> Disk<D> {
     /// The disk, with nobody attached.
     pub fn new(driver: D) -> Self {
-        Self { driver, owners: Vec::new(), waiting: VecDeque::new(), full: false }
+        Self { driver, owners: Vec::new(), waiting: VecDeque::new(), full: false, watch: None }
     }
 
     /// The driver, for the time before guests run.
@@ -157,11 +170,35 @@ impl<D: DiskDriver> Disk<D> {
         loop {
             let (Tag { owner, request }, result) = self.driver.complete(hw)?;
             self.full = false;
+            self.watch = None;
             // Only what an owner submitted is under way, so this finds it.
             if let Some(owner) = self.owners.get(usize::from(owner)) {
                 return Some((owner.who, request, result));
             }
         }
+    }
+
+    /// Stops a disk on which nothing has come forward for ten seconds, so that all requests come back as
+    /// [`DiskError::Lost`] by [`Self::complete`]; whether it has just done so. To be called every now and then by whoever
+    /// waits for requests to end: time counts from the first call.
+    pub fn check_overdue(&mut self, hw: &impl Hw) -> bool {
+        let Some(progress) = self.driver.progress() else {
+            self.watch = None;
+            return false;
+        };
+        let now = hw.now();
+        let new = Watch { progress, since: now, late: false };
+        let watch = self.watch.get_or_insert(new);
+        if watch.progress != progress {
+            *watch = Watch { progress, since: now, late: false };
+        } else if now.saturating_sub(watch.since) > hw.counter_hz() * PATIENCE_SECONDS {
+            watch.since = now;
+            if core::mem::replace(&mut watch.late, true) {
+                self.driver.stop();
+                return true;
+            }
+        }
+        false
     }
 
     /// Whose turn it is to go on, if someone waits and there is room: call it after [`Self::complete`] until there is

@@ -5,9 +5,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::boot::{BootReader, ReadError};
-use super::gpt::BlockRead;
 use super::model::*;
-use super::virtio_blk::{InitError, Registers, VirtioDisk};
+use super::partitions::BlockRead;
+use super::virtio_blk::{InitError, VirtioDisk};
 use super::*;
 use crate::addr::VmId;
 use crate::hw::fake::FakeHw;

@@ -23,6 +23,8 @@ pub enum Event {
     Kick(CpuId),
     /// Firmware was called.
     Firmware(u32, u64),
+    /// Caches gave memory up for a device.
+    DmaSync(Pa, u64),
     /// Frames were taken.
     Take(Pa, u8),
     /// Frames were given back.
@@ -130,6 +132,9 @@ impl Hw for FakeHw {
         assert!(at.is_aligned(8));
         self.write(at, &value.to_le_bytes());
         self.note(Event::Descriptor(at, value));
+    }
+    fn dma_sync(&self, at: Pa, len: u64) {
+        self.note(Event::DmaSync(at, len));
     }
     fn take_frames(&self, order: u8) -> Option<Pa> {
         let mut free = self.free.borrow_mut();

@@ -33,6 +33,10 @@ pub trait Hw {
     /// where the walk is not ordered otherwise).
     fn store_descriptor(&self, at: Pa, value: u64);
 
+    /// Writes what caches hold of `[at, at + len)` to memory and makes them forget it: before a device that does not see
+    /// the caches reads or writes it, and after it wrote.
+    fn dma_sync(&self, at: Pa, len: u64);
+
     /// Takes `1 << order` contiguous zeroed frames, aligned to their size, or `None` where memory is short.
     fn take_frames(&self, order: u8) -> Option<Pa>;
     /// Gives frames back that [`Hw::take_frames`] gave.

@@ -584,6 +584,9 @@ impl Hw for BoardHw {
     fn store_descriptor(&self, at: Pa, value: u64) {
         self.hw.store_descriptor(at, value);
     }
+    fn dma_sync(&self, at: Pa, len: u64) {
+        self.hw.dma_sync(at, len);
+    }
     fn take_frames(&self, order: u8) -> Option<Pa> {
         self.hw.take_frames(order)
     }

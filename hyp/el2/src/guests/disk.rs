@@ -1,51 +1,104 @@
-//! The board's disk: found among the virtio-mmio transports, cut into partitions, shared by the guests.
+//! The board's disk: the first virtio-mmio disk or else the SD card, cut into partitions, shared by the guests.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use spin::Mutex;
-use tessera_core::addr::{IntId, VmId};
-use tessera_core::board::{Board, VirtioMmio};
+use tessera_core::addr::{IntId, Pa, VmId};
+use tessera_core::board::{Board, SdHost, VirtioMmio};
 use tessera_core::config::DiskConfig;
 use tessera_core::disk::boot::BootReader;
-use tessera_core::disk::gpt::{FIRST_READ, Gpt, Partition};
-use tessera_core::disk::virtio_blk::{Registers, VirtioDisk, device_id};
-use tessera_core::disk::{Accepted, Attached, Disk, DiskRequest, SubmitError};
+use tessera_core::disk::partitions::{FIRST_READ, Partition, Partitions};
+use tessera_core::disk::sdhci::Sdhci;
+use tessera_core::disk::virtio_blk::{VirtioDisk, device_id};
+use tessera_core::disk::{
+    Accepted, Attached, Disk, DiskDriver, DiskError, DiskRequest, Registers, SubmitError, Tag,
+};
 use tessera_core::hw::Hw;
 use tessera_core::life::Phase;
 use tessera_core::virtio::blk::VirtioBlk;
 use tessera_core::vm::DiskEvent;
 
 use crate::hw::El2;
-use crate::{barrier, cpu, gic, memory};
+use crate::{barrier, boot, cpu, gic, memory};
 
-/// virtio-mmio registers in the direct map.
+/// A device's registers in the direct map.
 #[derive(Debug)]
 struct Mmio(u64);
 
 impl Registers for Mmio {
+    #[inline]
     fn read32(&self, offset: u64) -> u32 {
-        // SAFETY: a register of the transport, mapped as device memory; offsets are those of the specification.
+        // SAFETY: a register of the device, mapped as device memory; offsets are those of its specification.
         unsafe { ptr::read_volatile((self.0 + offset) as *const u32) }
     }
 
+    #[inline]
     fn write32(&self, offset: u64, value: u32) {
-        // The device must see what the rings say before it is told to look (VIRTIO 1.3 2.7.13.3).
+        // The device must see what memory says before it is told to look (VIRTIO 1.3 2.7.13.3).
         barrier::dsb_sy();
         // SAFETY: as for the load.
         unsafe { ptr::write_volatile((self.0 + offset) as *mut u32, value) }
     }
 }
 
-type Driver = VirtioDisk<Mmio>;
+/// The driver of whichever disk the board has.
+#[derive(Debug)]
+enum Driver {
+    Virtio(VirtioDisk<Mmio>),
+    Sd(Sdhci<Mmio>),
+}
+
+macro_rules! either {
+    ($driver:expr, $disk:ident => $call:expr) => {
+        match $driver {
+            Driver::Virtio($disk) => $call,
+            Driver::Sd($disk) => $call,
+        }
+    };
+}
+
+impl DiskDriver for Driver {
+    fn sectors(&self) -> u64 {
+        either!(self, disk => disk.sectors())
+    }
+    fn read_only(&self) -> bool {
+        either!(self, disk => disk.read_only())
+    }
+    #[inline]
+    fn submit(&mut self, hw: &impl Hw, request: &DiskRequest) -> Result<Accepted, SubmitError> {
+        either!(self, disk => disk.submit(hw, request))
+    }
+    #[inline]
+    fn acknowledge(&mut self) {
+        either!(self, disk => disk.acknowledge())
+    }
+    #[inline]
+    fn complete(&mut self, hw: &impl Hw) -> Option<(Tag, Result<(), DiskError>)> {
+        either!(self, disk => disk.complete(hw))
+    }
+    fn progress(&self) -> Option<u32> {
+        either!(self, disk => disk.progress())
+    }
+    fn stop(&mut self) {
+        either!(self, disk => disk.stop())
+    }
+}
 
 /// The disk while guests are built.
 pub struct BoardDisk {
     disk: Disk<Driver>,
-    gpt: Gpt,
+    partitions: Partitions,
+    line: Line,
+}
+
+/// A disk's interrupt.
+#[derive(Clone, Copy)]
+struct Line {
     interrupt: IntId,
+    edge: bool,
 }
 
 static DISK: Mutex<Option<Disk<Driver>>> = Mutex::new(None);
@@ -53,65 +106,88 @@ static DISK: Mutex<Option<Disk<Driver>>> = Mutex::new(None);
 /// The interrupt of the disk, 0 where there is none.
 static INTERRUPT: AtomicU32 = AtomicU32::new(0);
 
-/// The first disk of the board, whose first sectors are on their way.
+/// It was said that the disk is lost.
+static MOURNED: AtomicBool = AtomicBool::new(false);
+
+/// The board's disk, whose first sectors are on their way.
 pub struct FoundDisk {
     reader: BootReader<'static, Driver, El2>,
-    transport: VirtioMmio,
+    at: Pa,
+    line: Line,
 }
 
-/// Finds the board's first disk and asks it for its first sectors: it takes its time, which is not waited for here.
-/// What is wrong with it is logged.
+/// Finds the board's disk and asks it for its first sectors: it takes its time, which is not waited for here. What is
+/// wrong with it is logged.
 pub fn find(board: &Board<'_>) -> Option<FoundDisk> {
     const BLOCK_DEVICE: u32 = 2;
     let is_disk = |transport: &&VirtioMmio| {
         device_id(&Mmio(memory::direct(transport.registers.start))) == Some(BLOCK_DEVICE)
     };
-    let transport = *board.virtio.iter().find(is_disk)?;
-    logged(&transport, start(transport))
+    if let Some(transport) = board.virtio.iter().find(is_disk) {
+        let at = transport.registers.start;
+        let line = Line { interrupt: transport.interrupt, edge: true };
+        let driver = VirtioDisk::new(Mmio(memory::direct(at)), &El2);
+        let driver = driver.map(Driver::Virtio).map_err(|error| error.to_string());
+        return logged(at, driver.and_then(|driver| start(driver, at, line)));
+    }
+    let host = board.sd_host.as_ref()?;
+    logged(host.registers.start, start_sd(host))
 }
 
-fn start(transport: VirtioMmio) -> Result<FoundDisk, String> {
-    let registers = Mmio(memory::direct(transport.registers.start));
-    let driver = VirtioDisk::new(registers, &El2).map_err(|error| error.to_string())?;
+fn start_sd(host: &SdHost) -> Result<FoundDisk, String> {
+    let at = host.registers.start;
+    boot::map::device(host.registers);
+    let registers = Mmio(memory::direct(at));
+    let driver = Sdhci::new(registers, &El2, host.dma.clone(), host.coherent);
+    let driver = driver.map_err(|error| error.to_string())?;
+    log::info!("SD card: {driver}");
+    start(Driver::Sd(driver), at, Line { interrupt: host.interrupt, edge: false })
+}
+
+fn start(driver: Driver, at: Pa, line: Line) -> Result<FoundDisk, String> {
     let mut reader = BootReader::new(driver, &El2).map_err(|error| error.to_string())?;
     reader.read_ahead(FIRST_READ).map_err(|error| error.to_string())?;
-    Ok(FoundDisk { reader, transport })
+    Ok(FoundDisk { reader, at, line })
 }
 
 impl FoundDisk {
     /// Reads the partitions; what is wrong with them is logged.
     pub fn open(self) -> Option<BoardDisk> {
-        let transport = self.transport;
-        logged(&transport, self.partitions())
+        logged(self.at, self.partitions())
     }
 
     fn partitions(mut self) -> Result<BoardDisk, String> {
-        let gpt = Gpt::read(&mut self.reader).map_err(|error| error.to_string())?;
-        if gpt.from_backup {
+        let partitions = Partitions::read(&mut self.reader).map_err(|error| error.to_string())?;
+        if partitions.from_backup {
             log::warn!("disk: its first partition table is damaged, the backup is used; mend it");
         }
         let disk = Disk::new(self.reader.into_driver());
-        Ok(BoardDisk { disk, gpt, interrupt: self.transport.interrupt })
+        Ok(BoardDisk { disk, partitions, line: self.line })
     }
 }
 
-fn logged<T>(transport: &VirtioMmio, done: Result<T, String>) -> Option<T> {
-    done.map_err(|why| log::error!("disk at {}: {why}", transport.registers.start)).ok()
+fn logged<T>(at: Pa, done: Result<T, String>) -> Option<T> {
+    done.map_err(|why| log::error!("disk at {at}: {why}")).ok()
 }
 
 impl BoardDisk {
     /// Its partitions.
     pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
-        self.gpt.partitions.iter()
+        self.partitions.partitions.iter()
     }
 
     /// A device for guest `vm` at `slot`, backed by the partition that it wants.
     pub fn attach(&mut self, vm: VmId, slot: u8, want: &DiskConfig) -> Result<VirtioBlk, String> {
         let name = want.partition.strip_prefix("PARTUUID=").unwrap_or(&want.partition);
-        let partition = self.gpt.find(name).map_err(|error| format!("{name}: {error}"))?;
+        let partition = self.partitions.find(name).map_err(|error| format!("{name}: {error}"))?;
         let window = partition.window(want.read_only);
+        // What the guest can read as the disk's serial number.
+        let serial = match partition.label.is_empty() {
+            true => partition.partuuid.to_string(),
+            false => partition.label.clone(),
+        };
         let mut id = [0; 20];
-        for (to, from) in id.iter_mut().zip(partition.label.bytes()) {
+        for (to, from) in id.iter_mut().zip(serial.bytes()) {
             *to = from;
         }
         let who = Attached { vm, device: slot };
@@ -122,10 +198,10 @@ impl BoardDisk {
 
 /// Opens the disk for the guests.
 pub fn publish(disk: Option<BoardDisk>) {
-    let Some(BoardDisk { disk, interrupt, .. }) = disk else { return };
+    let Some(BoardDisk { disk, line, .. }) = disk else { return };
     *DISK.lock() = Some(disk);
-    INTERRUPT.store(interrupt.0, Ordering::Release);
-    gic::enable_spi(interrupt, cpu::current_id(), true);
+    INTERRUPT.store(line.interrupt.0, Ordering::Release);
+    gic::enable_spi(line.interrupt, cpu::current_id(), line.edge);
     // Reading the partitions may have left the line high: the next request must raise it anew.
     with_disk(|disk| disk.acknowledge());
 }
@@ -139,21 +215,39 @@ pub fn submit(request: &DiskRequest) -> Result<Accepted, SubmitError> {
     }
 }
 
-/// Handles interrupt `intid` if it is the disk's; whether it was.
+/// Handles interrupt `intid` if it is the disk's; whether it was. The line may be shared with a device that Tessera does
+/// not drive: then there is nothing to do.
 pub fn interrupt(intid: IntId) -> bool {
     if intid.0 != INTERRUPT.load(Ordering::Acquire) {
         return false;
     }
     with_disk(|disk| disk.acknowledge());
+    serve();
+    true
+}
+
+/// Gives up on a disk that does nothing any more, so that all requests come back. Called by whoever waits for requests.
+pub fn check() {
+    if with_disk(|disk| disk.check_overdue(&El2)) == Some(true) {
+        serve();
+    }
+}
+
+/// Hands completions to their guests, and the room they leave to those who wait.
+fn serve() {
     // As long as the disk completes requests: it has 64 in flight at most, and guests' own cores submit new ones no
     // faster than it works. What a completion costs beyond these few lines is done in its guest's time.
     while let Some((who, request, result)) = with_disk(|disk| disk.complete(&El2)).flatten() {
+        if result == Err(DiskError::Lost) && !MOURNED.swap(true, Ordering::Relaxed) {
+            log::error!(
+                "the disk answers no more, or was removed: guests get I/O errors from now on"
+            );
+        }
         tell(who, Some((request, result)));
     }
     while let Some(who) = with_disk(Disk::next_waiting).flatten() {
         tell(who, None);
     }
-    true
 }
 
 fn with_disk<T>(f: impl FnOnce(&mut Disk<Driver>) -> T) -> Option<T> {

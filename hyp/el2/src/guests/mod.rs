@@ -15,7 +15,7 @@ use tessera_core::config::VmConfig;
 use tessera_core::stage2::Stage2;
 use tessera_core::vm::Vm;
 
-pub use disk::{interrupt as disk_interrupt, submit as disk_submit};
+pub use disk::{check as check_disk, interrupt as disk_interrupt, submit as disk_submit};
 pub use files::help as help_hashing;
 pub use load::{clear, load};
 

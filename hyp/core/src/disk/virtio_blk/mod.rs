@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 
 use crate::addr::Pa;
 use crate::disk::{
-    Accepted, DiskDriver, DiskError, DiskOp, DiskRequest, Segment, SubmitError, Tag,
+    Accepted, DiskDriver, DiskError, DiskOp, DiskRequest, Registers, Segment, SubmitError, Tag,
 };
 use crate::hw::Hw;
 use crate::virtio::blk::Status;
@@ -28,14 +28,6 @@ mod setup;
 use job::{Job, Part};
 use setup::{CONTROL_RANGE, CONTROL_STATUS, Layout, Limits};
 pub use setup::{InitError, device_id};
-
-/// The registers of a virtio-mmio device.
-pub trait Registers {
-    /// Loads 32 bits at an offset of [`crate::virtio::reg`].
-    fn read32(&self, offset: u64) -> u32;
-    /// Stores 32 bits at an offset of [`crate::virtio::reg`], after all earlier stores to memory.
-    fn write32(&self, offset: u64, value: u32);
-}
 
 /// What a slot is in use for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -342,6 +334,10 @@ impl<R: Registers> DiskDriver for VirtioDisk<R> {
         }
         self.stop();
         self.lose()
+    }
+
+    fn progress(&self) -> Option<u32> {
+        (self.free.len() != self.slots.len()).then_some(0)
     }
 
     #[cold]

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::Registers;
 use crate::addr::{PAGE_SIZE, Pa};
+use crate::disk::Registers;
 use crate::hw::Hw;
 use crate::virtio::blk::DEVICE_ID;
 use crate::virtio::blk::config::{at as config, blk_feature};
