@@ -6,9 +6,10 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::disk;
+use crate::firmware;
 use crate::guests::Guests;
 use crate::images::Image;
-use crate::platform;
+use crate::platform::{self, Platform};
 use crate::proc;
 use crate::setup::TOOLS;
 use crate::toolchain::Toolchain;
@@ -78,7 +79,7 @@ fn made(workspace: &Workspace) -> Vec<Row> {
         found: path.is_file().then(|| workspace.show(path)).ok_or_else(by_run),
     };
     let versions = Guests::new(workspace).versions();
-    vec![
+    [
         file("Tessera", &Image::Tessera.path(workspace)),
         Row {
             name: "guests".into(),
@@ -86,6 +87,18 @@ fn made(workspace: &Workspace) -> Vec<Row> {
         },
         file("disk", &disk::path(workspace, platform::DEFAULT)),
     ]
+    .into_iter()
+    .chain(Platform::all(workspace).iter().filter_map(|platform| device_tree(workspace, platform)))
+    .collect()
+}
+
+/// The device tree of a board whose loader does not bring one.
+fn device_tree(workspace: &Workspace, platform: &Platform) -> Option<Row> {
+    let path = firmware::device_tree_path(workspace, &platform.device_tree().ok()??);
+    let command = format!("cargo xtask setup --platform {}", platform.name);
+    let found = path.is_file().then(|| workspace.show(&path));
+    let found = found.ok_or(format!("for its device tree alone: `{command}` fetches it"));
+    Some(Row { name: platform.name.clone(), found })
 }
 
 fn print(rows: &[Row]) {

@@ -4,9 +4,10 @@
 //! - `qemu.args`: how QEMU is started, one option and its value a line; names in braces are files that are made.
 //! - `card.files`, where the board starts from a card: what is on the card's boot partition.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
 
@@ -63,11 +64,25 @@ impl CardSource {
 impl Platform {
     /// The board called `name`.
     pub fn find(workspace: &Workspace, name: &str) -> Result<Self> {
-        let all = names(&workspace.path("platforms"));
-        if !all.iter().any(|known| known == name) {
-            bail!("there is no platform `{name}`; there are {}", all.join(", "));
-        }
-        Ok(Platform { name: name.into(), directory: workspace.path("platforms").join(name) })
+        let all = Self::all(workspace);
+        let names: Vec<&str> = all.iter().map(|platform| platform.name.as_str()).collect();
+        let names = names.join(", ");
+        all.into_iter()
+            .find(|platform| platform.name == name)
+            .with_context(|| format!("there is no platform `{name}`; there are {names}"))
+    }
+
+    /// Every board: each directory with a sample configuration, sorted.
+    pub fn all(workspace: &Workspace) -> Vec<Self> {
+        let entries = workspace.path("platforms").read_dir().into_iter().flatten().flatten();
+        let platform = |entry: DirEntry| Platform {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            directory: entry.path(),
+        };
+        let mut all: Vec<Platform> =
+            entries.map(platform).filter(|platform| platform.config().is_file()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// A file of its directory.
@@ -100,16 +115,6 @@ impl Platform {
         let found = files.into_iter().find(|file| file.source == CardSource::DeviceTree);
         Ok(found.map(|file| file.name))
     }
-}
-
-/// The directories with a sample configuration, sorted.
-fn names(platforms: &Path) -> Vec<String> {
-    let entries = platforms.read_dir().into_iter().flatten().flatten();
-    let boards = entries.filter(|entry| entry.path().join("tessera.dts").is_file());
-    let mut names: Vec<String> =
-        boards.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -171,8 +176,8 @@ mod tests {
     #[test]
     fn every_platform_can_be_read() {
         let workspace = Workspace::find().unwrap();
-        for name in names(&workspace.path("platforms")) {
-            let platform = Platform::find(&workspace, &name).unwrap();
+        for platform in Platform::all(&workspace) {
+            let name = &platform.name;
             assert!(!platform.qemu_arguments(&[]).unwrap().is_empty(), "{name}");
             let files = platform.card_files().unwrap().unwrap_or_default();
             for file in files.iter().filter(|file| file.source == CardSource::Here) {

@@ -9,7 +9,9 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::apt::{Archive, Root};
+use crate::firmware;
 use crate::guests::Guests;
+use crate::platform::{self, Platform};
 use crate::proc;
 use crate::progress::step;
 use crate::toolchain::{self, Toolchain};
@@ -18,9 +20,12 @@ use crate::workspace::Workspace;
 /// Install what is missing on this machine and fetch the sample guests
 #[derive(Args)]
 pub struct SetupArgs {
-    /// Look for newer guest packages, too
+    /// Look for newer packages, too
     #[arg(long)]
     refresh: bool,
+    /// Fetch what this board needs, too: a directory of platforms/
+    #[arg(long, value_name = "PLATFORM", default_value = platform::DEFAULT)]
+    platform: String,
 }
 
 /// QEMU's first major version that Tessera is tested with.
@@ -101,11 +106,19 @@ fn qemu_major(path: &Path) -> Option<u32> {
 
 /// Runs `cargo xtask setup`.
 pub fn run(workspace: &Workspace, args: &SetupArgs) -> Result<()> {
+    let platform = Platform::find(workspace, &args.platform)?;
     ensure_tools(workspace)?;
     let guests = Guests::new(workspace);
     guests.ensure(workspace, args.refresh)?;
+    if let Some(name) = platform.device_tree()? {
+        let tree = firmware::device_tree(workspace, &name, args.refresh)?;
+        println!("{}", workspace.show(&tree));
+    }
     print!("{}", guests.versions().unwrap_or_default());
-    println!("everything is here; `cargo xtask run` starts the sample");
+    println!(
+        "everything is here; `cargo xtask run --platform {}` starts the sample",
+        platform.name
+    );
     Ok(())
 }
 

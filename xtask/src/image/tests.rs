@@ -123,7 +123,7 @@ fn loaders_find_the_boot_partition_in_the_mbr_and_all_others_find_a_gpt() {
 /// The board's own reader of partition tables, on a file.
 struct Disk(Vec<u8>);
 
-impl tessera_core::disk::gpt::BlockRead for Disk {
+impl tessera_core::disk::partitions::BlockRead for Disk {
     type Error = &'static str;
 
     fn sectors(&self) -> u64 {
@@ -149,7 +149,7 @@ fn the_board_reads_the_table_as_it_was_meant() {
     let card = place.path("sd.img");
     card::make(&card, &plan(files(), &names(&["web"]), &[], &[]).unwrap()).unwrap();
     let mut disk = Disk(fs::read(&card).unwrap());
-    let table = tessera_core::disk::gpt::Gpt::read(&mut disk).unwrap();
+    let table = tessera_core::disk::partitions::Partitions::read(&mut disk).unwrap();
     assert!(!table.from_backup);
     let found: Vec<_> = table
         .partitions
@@ -218,7 +218,7 @@ fn an_update_leaves_guests_and_foreign_files_alone_and_a_second_one_changes_noth
     let by_hand = [("start4.elf".to_string(), noise(5000, 4))];
     card::update(&card, BOOT, &by_hand).unwrap();
     let mut newer = files();
-    newer[1].1 = noise(9 * MIB as usize, 5);
+    newer[1].1 = noise(2 * MIB as usize, 5);
     newer[2].1 = b"shorter".to_vec();
     let there = card::update(&card, BOOT, &newer).unwrap();
     assert!(there.contains(&"start4.elf".to_string()), "{there:?}");
