@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::cpu::FakeCpu;
 use crate::addr::{IntId, VcpuId, VcpuSet};
-use crate::vgic::{Model, Vgic, VgicCpu};
+use crate::vgic::{Model, Vgic, VgicCpu, vmcr};
 
 /// Bytes of a redistributor, and where its SGI frame is.
 pub const GICR_STRIDE: u64 = 0x2_0000;
@@ -28,6 +28,36 @@ impl Guest {
             (0..vcpus as u8).map(|n| (VgicCpu::new(VcpuId(n)), FakeCpu::new(count))).collect();
         let vgic = Vgic::new(vcpus, Model::V3);
         Self { vgic, cpus, kicked: VcpuSet::EMPTY, ended: std::vec![0; vcpus] }
+    }
+
+    /// A guest with a GICv2, as after a reset.
+    pub fn v2_after_reset(vcpus: usize, count: usize) -> Self {
+        let mut guest =
+            Self { vgic: Vgic::new(vcpus, Model::V2), ..Self::after_reset(vcpus, count) };
+        for (_, cpu) in &mut guest.cpus {
+            cpu.v2 = true;
+        }
+        guest
+    }
+
+    /// A guest with a GICv2 as Linux sets it up: all interrupts enabled, in group 0, at priority 0xa0, SPIs to vCPU 0.
+    pub fn v2(vcpus: usize) -> Self {
+        let mut guest = Self::v2_after_reset(vcpus, 4);
+        let _ = guest.gicd(0, 1);
+        let _ = guest.gicd(0x104, !0);
+        for n in 0..8 {
+            let _ = guest.gicd(0x420 + 4 * n, 0xa0a0_a0a0);
+            let _ = guest.gicd(0x820 + 4 * n, 0x0101_0101);
+        }
+        for by in 0..vcpus {
+            let _ = guest.gicd_by(by, 0x100, 4, !0);
+            for n in 0..8 {
+                let _ = guest.gicd_by(by, 0x400 + 4 * n, 4, 0xa0a0_a0a0);
+            }
+            guest.cpus[by].1.vmcr = vmcr::VENG0;
+        }
+        guest.settle();
+        guest
     }
 
     /// All interrupts enabled, in group 1, at priority 0xa0; groups enabled.
@@ -79,8 +109,11 @@ impl Guest {
         self.note(kick)
     }
     pub fn gicd_read(&mut self, by: usize, offset: u64) -> u64 {
+        self.gicd_read_sized(by, offset, 4)
+    }
+    pub fn gicd_read_sized(&mut self, by: usize, offset: u64, size: u8) -> u64 {
         let (me, lrs) = &mut self.cpus[by];
-        let (value, kick) = self.vgic.gicd_read(me, lrs, offset, 4).unwrap();
+        let (value, kick) = self.vgic.gicd_read(me, lrs, offset, size).unwrap();
         let _ = self.note(kick);
         value
     }
@@ -99,6 +132,16 @@ impl Guest {
         let (me, lrs) = &mut self.cpus[by];
         let kick = self.vgic.sgi0r(me, lrs, value);
         self.note(kick)
+    }
+    /// `GICD_SGIR` of vCPU `by`.
+    pub fn sgir(&mut self, by: usize, value: u64) -> VcpuSet {
+        self.gicd_by(by, 0xf00, 4, value)
+    }
+    /// `GICC_DIR` of vCPU `by`, which traps.
+    pub fn dir(&mut self, by: usize, id: u32) {
+        let (me, lrs) = &mut self.cpus[by];
+        let kick = self.vgic.gicc_write(me, lrs, 0, 4, id.into()).unwrap();
+        let _ = self.note(kick);
     }
     pub fn hw(&mut self, by: usize, intid: u32) {
         let (me, lrs) = &mut self.cpus[by];

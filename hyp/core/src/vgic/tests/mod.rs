@@ -7,3 +7,4 @@ mod model;
 mod races;
 mod random;
 mod registers;
+mod v2;

@@ -4,7 +4,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::cpu::SPURIOUS;
+use super::cpu::{INTID, SPURIOUS};
 use super::guest::{GICR_STRIDE, Guest, SGI};
 use super::random::Random;
 use crate::addr::{IntId, VcpuId};
@@ -27,11 +27,13 @@ struct Line {
     /// Active, and to be deactivated with its physical twin.
     hw_active: bool,
     route: u64,
+    /// GICv2: the vCPUs that an SGI is pending from.
+    sources: u8,
 }
 
 impl Line {
     fn pending(&self) -> bool {
-        self.latch || self.hw_pending || self.line && !self.edge
+        self.latch || self.hw_pending || self.line && !self.edge || self.sources != 0
     }
     fn drive(&mut self, high: bool) {
         self.latch |= high && !self.line && self.edge;
@@ -44,26 +46,32 @@ impl Line {
 
 /// The controller: private interrupts of each vCPU, then the SPIs.
 struct Model {
+    v2: bool,
     groups: u64,
     private: Vec<[Line; 32]>,
     spis: [Line; 32],
 }
 
+/// A route that leads nowhere.
+const NOBODY: u64 = 99;
+
 /// The registers of a bit an interrupt, by offset.
 const WORDS: [u64; 7] = [0x80, 0x100, 0x180, 0x200, 0x280, 0x300, 0x380];
 
 impl Model {
-    fn new(vcpus: usize) -> Self {
+    fn new(vcpus: usize, v2: bool) -> Self {
         let mut private = [Line::default(); 32];
         for (id, line) in private.iter_mut().enumerate() {
-            line.edge = id < 16;
+            (line.edge, line.enabled) = (id < 16, id < 16 && v2);
         }
-        Self { groups: 0, private: vec![private; vcpus], spis: [Line::default(); 32] }
+        let route = if v2 && vcpus > 1 { NOBODY } else { 0 };
+        let spis = [Line { route, ..Line::default() }; 32];
+        Self { v2, groups: 0, private: vec![private; vcpus], spis }
     }
 
     fn line(&mut self, vcpu: usize, id: u32) -> &mut Line {
-        match id.checked_sub(32) {
-            None => &mut self.private[vcpu][id as usize],
+        match (id & INTID).checked_sub(32) {
+            None => &mut self.private[vcpu][(id & INTID) as usize],
             Some(n) => &mut self.spis[n as usize],
         }
     }
@@ -87,7 +95,11 @@ impl Model {
                 best.clear();
                 urgency = line.priority.into();
             }
-            best.push(id);
+            if line.sources == 0 {
+                best.push(id);
+            } else {
+                best.extend((0..8).filter(|n| line.sources >> n & 1 != 0).map(|n| n << 10 | id));
+            }
         }
         best
     }
@@ -95,12 +107,16 @@ impl Model {
     fn acknowledge(&mut self, vcpu: usize, id: u32) {
         let line = self.line(vcpu, id);
         line.latch = false;
+        line.sources &= !(1 << (id >> 10));
         line.hw_active = line.hw_pending;
         line.hw_pending = false;
         (line.active, line.active_on) = (true, Some(vcpu));
     }
 
     fn write_word(&mut self, vcpu: usize, first: u32, register: u64, value: u32) {
+        // GICv2's SGIs are always enabled, and pending by source.
+        let fixed = self.v2 && first == 0 && [0x180, 0x200, 0x280].contains(&register);
+        let value = if fixed { value & !0xffff } else { value };
         for n in (0..32).filter(|n| register == 0x80 || value >> n & 1 != 0) {
             let line = self.line(vcpu, first + n);
             match register {
@@ -151,18 +167,19 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, v2: bool) -> Self {
         let mut random = Random::new(seed);
         let vcpus = 1 + random.below(4) as usize;
         let count = if random.below(4) == 0 { 1 + random.below(8) as usize } else { 4 };
         let split = random.below(2) == 0;
-        let mut guest = Guest::after_reset(vcpus, count);
+        let new = if v2 { Guest::v2_after_reset } else { Guest::after_reset };
+        let mut guest = new(vcpus, count);
         for (_, cpu) in &mut guest.cpus {
             cpu.vmcr |= if split { vmcr::VEOIM } else { 0 };
         }
         let mut pair = Self {
             guest,
-            model: Model::new(vcpus),
+            model: Model::new(vcpus, v2),
             random,
             split,
             stack: vec![vec![]; vcpus],
@@ -186,6 +203,9 @@ impl Pair {
             for n in 0..32 {
                 let priority = self.random.next() as u8;
                 self.write_priority(vcpu, first + n, priority);
+                if self.model.v2 {
+                    self.write_route(first + n);
+                }
             }
         }
         self.guest.settle();
@@ -202,7 +222,9 @@ impl Pair {
 
     fn write_word(&mut self, vcpu: usize, first: u32, register: u64, value: u32) {
         self.model.write_word(vcpu, first, register, value);
-        if first == 0 {
+        if first == 0 && self.model.v2 {
+            let _ = self.guest.gicd_by(vcpu, register, 4, value.into());
+        } else if first == 0 {
             let base = vcpu as u64 * GICR_STRIDE + SGI;
             let _ = self.guest.gicr(base + register, value.into());
         } else {
@@ -213,11 +235,28 @@ impl Pair {
     fn write_priority(&mut self, vcpu: usize, id: u32, priority: u8) {
         self.model.line(vcpu, id).priority = priority & 0xf8;
         let offset = 0x400 + u64::from(id);
-        if id < 32 {
+        if id < 32 && !self.model.v2 {
             let base = vcpu as u64 * GICR_STRIDE + SGI;
             let _ = self.guest.gicr_sized(base + offset, 1, priority.into());
         } else {
-            let _ = self.guest.gicd_sized(offset, 1, priority.into());
+            let _ = self.guest.gicd_by(vcpu, offset, 1, priority.into());
+        }
+    }
+
+    /// Routes an interrupt to random vCPUs; that of a private one cannot be changed.
+    fn write_route(&mut self, id: u32) {
+        if !self.model.v2 {
+            let route = self.random.below(5);
+            self.model.line(0, id).route = route;
+            let _ = self.guest.gicd_sized(0x6000 + 8 * u64::from(id), 8, route);
+            return;
+        }
+        let targets = self.random.next() as u8 & self.random.next() as u8;
+        let _ = self.guest.gicd_by(0, 0x800 + u64::from(id), 1, targets.into());
+        let vcpus = self.stack.len();
+        if id >= 32 && vcpus > 1 {
+            let lowest = u64::from(targets.trailing_zeros());
+            self.model.line(0, id).route = if lowest < vcpus as u64 { lowest } else { NOBODY };
         }
     }
 
@@ -230,6 +269,7 @@ impl Pair {
     fn step(&mut self) {
         let v = self.vcpu();
         match self.random.below(24) {
+            0..=2 if self.model.v2 => self.send_sgi_by_source(v),
             0..=2 => self.send_sgi(v),
             3..=7 => self.acknowledge(v),
             8..=11 => self.end(v),
@@ -260,6 +300,35 @@ impl Pair {
         }
         let value = u64::from(id) << 24 | list | (irm as u64) << 40 | (far as u64) << 16;
         let _ = if group1 { self.guest.sgi(v, value) } else { self.guest.sgi0(v, value) };
+    }
+
+    fn send_sgi_by_source(&mut self, v: usize) {
+        let (id, vcpus) = (self.random.below(16) as u32, self.stack.len());
+        // Often the same, so that several sources meet.
+        let id = if self.random.below(2) == 0 { 3 } else { id };
+        let sources = self.random.next() as u8 & self.random.next() as u8;
+        let at = u64::from(id) + if self.random.below(2) == 0 { 0xf10 } else { 0xf20 };
+        match (self.random.below(8), at >= 0xf20) {
+            (0, true) => {
+                self.model.line(v, id).sources |= sources & ((1u16 << vcpus) - 1) as u8;
+                let _ = self.guest.gicd_by(v, at, 1, sources.into());
+            }
+            (0, false) => {
+                self.model.line(v, id).sources &= !sources;
+                let _ = self.guest.gicd_by(v, at, 1, sources.into());
+            }
+            _ => {
+                let (filter, list) = (self.random.below(4), self.random.below(256));
+                for target in 0..vcpus {
+                    let named = [list >> target & 1 != 0, target != v, target == v, false];
+                    if named[filter as usize] {
+                        self.model.line(target, id).sources |= 1 << v;
+                    }
+                }
+                let nsatt = self.random.below(2) << 15;
+                let _ = self.guest.sgir(v, filter << 24 | list << 16 | nsatt | u64::from(id));
+            }
+        }
     }
 
     fn acknowledge(&mut self, v: usize) {
@@ -302,6 +371,10 @@ impl Pair {
         }
         self.model.line(v, id).deactivate();
         let (me, lrs) = &mut self.guest.cpus[v];
+        if self.model.v2 {
+            self.guest.dir(v, id);
+            return;
+        }
         if lrs.hcr & hcr::TDIR == 0 {
             lrs.deactivate(id);
             return;
@@ -379,11 +452,7 @@ impl Pair {
                 }
                 let _ = self.guest.gicd(0xc08 + half / 4, config.into());
             }
-            2 if id >= 32 => {
-                let route = self.random.below(5);
-                self.model.line(0, id).route = route;
-                let _ = self.guest.gicd_sized(0x6000 + 8 * u64::from(id), 8, route);
-            }
+            2 if id >= 32 || self.model.v2 => self.write_route(id),
             _ => {
                 let groups = 3 & !(self.random.below(8) & self.random.below(4));
                 self.groups(groups);
@@ -403,6 +472,9 @@ impl Pair {
 
     /// Reads every word of every bank by vCPU `v`: the second time it is exact, whoever has it in list registers.
     fn read_all(&mut self, v: usize) {
+        if self.model.v2 {
+            return self.read_all_v2(v);
+        }
         for _ in 0..2 {
             for vcpu in 0..self.stack.len() {
                 let _ = self.guest.gicr_read(v, vcpu as u64 * GICR_STRIDE + SGI + 0x200);
@@ -423,6 +495,29 @@ impl Pair {
         }
         self.guest.settle();
         assert_eq!(self.guest.gicd_read(v, 0), self.model.groups | 0x50);
+    }
+
+    /// As [`Pair::read_all`]: private interrupts can be read by their own vCPU only, and are exact at once.
+    fn read_all_v2(&mut self, v: usize) {
+        for _ in 0..2 {
+            let _ = self.guest.gicd_read(v, 0x204);
+            self.guest.settle();
+        }
+        for (register, first) in WORDS.into_iter().flat_map(|at| [(at, 0), (at, 32)]) {
+            let read = self.guest.gicd_read(v, register + u64::from(first / 8));
+            let want = self.model.read_word(v, first, register);
+            assert_eq!(
+                read, want,
+                "vCPU {v} read GICD+{register:#x} of {first}: {read:x} {want:x}"
+            );
+        }
+        for sgi in 0..16 {
+            let word = self.guest.gicd_read(v, 0xf20 + u64::from(sgi & !3));
+            let read = (word >> (8 * (sgi & 3))) as u8;
+            assert_eq!(read, self.model.line(v, sgi).sources, "sources of SGI {sgi}");
+        }
+        self.guest.settle();
+        assert_eq!(self.guest.gicd_read(v, 0), self.model.groups);
     }
 
     fn park(&mut self, v: usize) {
@@ -454,9 +549,18 @@ impl Pair {
 
 #[test]
 fn random_sequences_do_what_a_plain_controller_does() {
+    compare(false);
+}
+
+#[test]
+fn random_sequences_do_what_a_plain_gicv2_does() {
+    compare(true);
+}
+
+fn compare(v2: bool) {
     let mut acknowledged = 0;
     for seed in 0..600 {
-        let mut pair = Pair::new(seed);
+        let mut pair = Pair::new(seed, v2);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..400 {
                 pair.step();

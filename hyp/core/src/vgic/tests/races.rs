@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::vec;
 use std::vec::Vec;
 
-use super::cpu::{FakeCpu, SPURIOUS};
+use super::cpu::{FakeCpu, INTID, SPURIOUS};
 use super::guest::{GICR_STRIDE, Guest, SGI};
 use super::random::Random;
 use crate::addr::{IntId, VcpuId, VcpuSet};
-use crate::vgic::{Vgic, VgicCpu};
+use crate::vgic::{Model, Vgic, VgicCpu, vmcr};
 
 /// The vCPUs of a guest that take SGIs and pulses of SPIs: when each interrupt was last raised and last taken.
 struct Times {
@@ -19,13 +19,14 @@ struct Times {
 
 impl Times {
     fn new(vcpus: usize) -> Self {
-        let times = || (0..64 * vcpus).map(|_| AtomicU64::new(0)).collect();
+        let times = || (0..8 * 64 * vcpus).map(|_| AtomicU64::new(0)).collect();
         Self { clock: AtomicU64::new(1), raised: times(), taken: times() }
     }
 
-    /// SPIs are one, whoever takes them.
+    /// SPIs are one, whoever takes them; SGIs of a GICv2 are one for each source.
     fn index(vcpu: usize, id: u32) -> usize {
-        if id < 32 { vcpu * 64 + id as usize } else { id as usize }
+        let (intid, source) = ((id & INTID) as usize, (id >> 10) as usize);
+        8 * (if intid < 32 { vcpu * 64 + intid } else { intid }) + source
     }
 
     fn raise(&self, vcpu: usize, id: u32) {
@@ -41,7 +42,8 @@ impl Times {
     fn check(&self) {
         for (i, (raised, taken)) in self.raised.iter().zip(&self.taken).enumerate() {
             let (raised, taken) = (raised.load(SeqCst), taken.load(SeqCst));
-            assert!(raised <= taken, "INTID {} of vCPU {} lost", i % 64, i / 64);
+            let (source, intid, vcpu) = (i % 8, i / 8 % 64, i / 512);
+            assert!(raised <= taken, "INTID {intid} of vCPU {vcpu} from {source} lost");
         }
     }
 }
@@ -66,6 +68,9 @@ fn disturb(
     times: &Times,
     vcpus: usize,
 ) -> VcpuSet {
+    if vgic.model() == Model::V2 {
+        return disturb_v2(vgic, me, cpu, random, times, vcpus);
+    }
     let own = me.id().0 as usize;
     let spi = 32 + random.below(32) as u32;
     match random.below(8) {
@@ -102,6 +107,56 @@ fn disturb(
     }
 }
 
+/// The same of a GICv2, whose SGIs have sources and can only be disabled by their group.
+fn disturb_v2(
+    vgic: &Vgic,
+    me: &mut VgicCpu,
+    cpu: &mut FakeCpu,
+    random: &mut Random,
+    times: &Times,
+    vcpus: usize,
+) -> VcpuSet {
+    let own = me.id().0 as usize;
+    let spi = 32 + random.below(32) as u32;
+    let mut write = |offset, size, value| vgic.gicd_write(me, cpu, offset, size, value).unwrap();
+    match random.below(8) {
+        0..=3 => {
+            let (id, list) = (random.below(4) as u32, random.below(1 << vcpus));
+            for target in (0..vcpus).filter(|n| list >> n & 1 != 0) {
+                times.raise(target, id | (own as u32) << 10);
+            }
+            write(0xf00, 4, list << 16 | u64::from(id))
+        }
+        4 => {
+            times.raise(0, spi);
+            vgic.pulse_spi(IntId(spi))
+        }
+        5 => write(0x800 + u64::from(spi), 1, 1 << random.below(vcpus as u64)),
+        6 => {
+            let bits = random.next() & random.next();
+            write(0x184, 4, bits).union(write(0x104, 4, bits))
+        }
+        _ => {
+            let kick = write(0x80, 4, random.next() & 0xffff);
+            kick.union(vgic.gicd_read(me, cpu, 0x200, 4).unwrap().1)
+        }
+    }
+}
+
+/// A guest whose interrupts are all enabled, whatever their group.
+fn ready(vcpus: usize, model: Model) -> Guest {
+    let mut guest = match model {
+        Model::V3 => Guest::new(vcpus),
+        Model::V2 => Guest::v2(vcpus),
+    };
+    let _ = guest.gicd(0, 3);
+    for (_, cpu) in &mut guest.cpus {
+        cpu.vmcr = vmcr::VENG0 | vmcr::VENG1;
+    }
+    all_edges(&mut guest);
+    guest
+}
+
 /// Everything an edge, so that each raise counts.
 fn all_edges(guest: &mut Guest) {
     let _ = guest.gicd(0xc08, 0xaaaa_aaaa);
@@ -111,12 +166,11 @@ fn all_edges(guest: &mut Guest) {
 
 #[test]
 fn nothing_is_lost_when_kicks_come_late() {
-    for seed in 0..200 {
+    for seed in 0..400 {
         let mut random = Random::new(seed);
         let vcpus = 2 + random.below(3) as usize;
         let times = Times::new(vcpus);
-        let mut g = Guest::new(vcpus);
-        all_edges(&mut g);
+        let mut g = ready(vcpus, [Model::V3, Model::V2][seed as usize % 2]);
         for _ in 0..20 {
             for _ in 0..30 {
                 let v = random.below(vcpus as u64) as usize;
@@ -160,13 +214,14 @@ fn live(
     let mut idle = false;
     loop {
         let mut kick = VcpuSet::EMPTY;
-        if left > 0 {
+        let exits = left > 0;
+        if exits {
             left -= 1;
             kick = disturb(vgic, me, cpu, random, times, kicks.len());
         }
         // A kick is an exit. It is taken back before looking, as an interrupt is acknowledged before it is served.
         let kicked = kicks[own].swap(0, SeqCst) != 0;
-        if kicked || !kick.is_empty() || cpu.maintenance() || left > 0 {
+        if exits || kicked || cpu.maintenance() {
             while vgic.needs_delivery(me) || cpu.maintenance() {
                 let more = if vgic.needs_delivery(me) {
                     vgic.deliver(me, cpu)
@@ -178,9 +233,10 @@ fn live(
         }
         cpu.check();
         for vcpu in kick.without(VcpuId(own as u8)).iter() {
-            // Whoever is kicked counts as busy from here on, so that nobody leaves too early.
-            if kicks[vcpu.0 as usize].swap(1, SeqCst) == 0 {
-                busy.fetch_add(1, SeqCst);
+            // Whoever is kicked counts as busy before it can know, so that nobody leaves too early.
+            busy.fetch_add(1, SeqCst);
+            if kicks[vcpu.0 as usize].swap(1, SeqCst) != 0 {
+                busy.fetch_sub(1, SeqCst);
             }
         }
         if kicked {
@@ -206,10 +262,9 @@ fn live(
 #[test]
 fn nothing_is_lost_between_threads() {
     const VCPUS: usize = 3;
-    for round in 0..60 {
+    for round in 0..120 {
         let times = Times::new(VCPUS);
-        let mut g = Guest::new(VCPUS);
-        all_edges(&mut g);
+        let mut g = ready(VCPUS, [Model::V3, Model::V2][round as usize % 2]);
         let kicks: Vec<AtomicU8> = (0..VCPUS).map(|_| AtomicU8::new(0)).collect();
         let busy = AtomicU64::new(VCPUS as u64);
         let (vgic, cpus) = (&g.vgic, &mut g.cpus);
