@@ -7,6 +7,8 @@
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use tessera_rt::gic::GICD;
+use tessera_rt::gic::v2::{SGIR, TO_SELF};
 use tessera_rt::{Machine, cpu, gic, mrs, msr, println, smp, timer, trap};
 
 use crate::calls::ticks;
@@ -16,7 +18,8 @@ global_asm!(include_str!("bench.s"));
 
 // SAFETY: defined in bench.s with these types.
 unsafe extern "C" {
-    static bench_vectors: u8;
+    static bench_vectors_v2: u8;
+    static bench_vectors_v3: u8;
     static bench_taken: [AtomicU64; 3];
     fn bench_first_instruction();
 }
@@ -24,6 +27,9 @@ unsafe extern "C" {
 /// ICC_SGI1R_EL1 for SGI 1 to CPU 0 and to CPU 1 of cluster 0.
 const SGI_SELF: u64 = 1 << 24 | 1;
 const SGI_OTHER: u64 = 1 << 24 | 2;
+/// GICD_SGIR for the same.
+const SGI_SELF_V2: u32 = TO_SELF | 1;
+const SGI_OTHER_V2: u32 = 1 << 17 | 1;
 /// Ticks ahead that timers are set.
 const AHEAD: u64 = 20_000;
 
@@ -42,7 +48,9 @@ fn taken() -> &'static [AtomicU64; 3] {
 /// Prints the rows.
 pub fn run(machine: &Machine) {
     let usual = mrs!("vbar_el1");
-    msr!("vbar_el1", &raw const bench_vectors as u64);
+    let vectors =
+        if gic::is_v2() { &raw const bench_vectors_v2 } else { &raw const bench_vectors_v3 };
+    msr!("vbar_el1", vectors as u64);
     row("sgi_self", sgi_self);
     gic::enable(timer::VIRTUAL);
     row("vtimer", || timer_to_handler(false));
@@ -65,16 +73,27 @@ fn row(name: &str, round: impl FnMut() -> u64) {
     println!("BENCH {name} {}", least_of(round));
 }
 
-/// From the write of ICC_SGI1R_EL1 to the handler.
+/// From the write of ICC_SGI1R_EL1 or GICD_SGIR to the handler.
 fn sgi_self() -> u64 {
-    let flag = &taken()[2];
-    flag.store(0, SeqCst);
-    let before: u64;
-    // SAFETY: the vectors keep all registers.
-    unsafe {
-        asm!("msr daifclr, #2", "isb", "mrs {before}, cntvct_el0", "dsb ishst", "msr S3_0_C12_C11_5, {sgi}", "isb",
-            "1:", "ldr {v}, [{flag}]", "cbz {v}, 1b", "msr daifset, #2",
-            before = out(reg) before, sgi = in(reg) SGI_SELF, flag = in(reg) flag.as_ptr(), v = out(reg) _)
+    /// Sends with the given instructions and waits for the handler.
+    macro_rules! send {
+        ($($send:literal),*; $($operand:tt)*) => {{
+            let before: u64;
+            let flag = taken()[2].as_ptr();
+            // SAFETY: the vectors keep all registers.
+            unsafe {
+                asm!("msr daifclr, #2", "isb", "mrs {before}, cntvct_el0", "dsb ishst", $($send,)*
+                    "1:", "ldr {v}, [{flag}]", "cbz {v}, 1b", "msr daifset, #2",
+                    before = out(reg) before, flag = in(reg) flag, v = out(reg) _, $($operand)*)
+            };
+            before
+        }};
+    }
+    taken()[2].store(0, SeqCst);
+    let before = if gic::is_v2() {
+        send!("str {sgi:w}, [{at}]"; sgi = in(reg) SGI_SELF_V2, at = in(reg) GICD + SGIR)
+    } else {
+        send!("msr S3_0_C12_C11_5, {sgi}", "isb"; sgi = in(reg) SGI_SELF)
     };
     taken()[1].load(SeqCst) - before
 }
@@ -95,7 +114,7 @@ fn timer_to_handler(wfi: bool) -> u64 {
     taken()[0].load(SeqCst) - at
 }
 
-/// From the write of ICC_SGI1R_EL1 until this CPU sees what the handler on the other one wrote.
+/// From the write of ICC_SGI1R_EL1 or GICD_SGIR until this CPU sees what the handler on the other one wrote.
 fn sgi_other(doing: u64) -> u64 {
     let flag = &taken()[2];
     flag.store(0, SeqCst);
@@ -105,9 +124,15 @@ fn sgi_other(doing: u64) -> u64 {
         // SAFETY: a hint.
         unsafe { asm!("yield", options(nomem, nostack)) };
     }
-    let sum = ticks!("dsb ishst", "msr S3_0_C12_C11_5, {sgi}", "isb",
-        "1:", "yield", "ldar {v}, [{flag}]", "cbz {v}, 1b";
-        sgi = in(reg) SGI_OTHER, flag = in(reg) flag.as_ptr(), v = out(reg) _);
+    let sum = if gic::is_v2() {
+        ticks!("dsb ishst", "str {sgi:w}, [{at}]",
+            "1:", "yield", "ldar {v}, [{flag}]", "cbz {v}, 1b";
+            sgi = in(reg) SGI_OTHER_V2, at = in(reg) GICD + SGIR, flag = in(reg) flag.as_ptr(), v = out(reg) _)
+    } else {
+        ticks!("dsb ishst", "msr S3_0_C12_C11_5, {sgi}", "isb",
+            "1:", "yield", "ldar {v}, [{flag}]", "cbz {v}, 1b";
+            sgi = in(reg) SGI_OTHER, flag = in(reg) flag.as_ptr(), v = out(reg) _)
+    };
     OTHER.store(READY, SeqCst);
     sum
 }

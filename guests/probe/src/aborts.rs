@@ -1,10 +1,11 @@
 //! Addresses where nothing is: a synchronous external abort, for data, fetches and table walks, that says what and where.
 
+use tessera_rt::gic::{GICD, v2, v3};
 use tessera_rt::mmio::{read8, read16, read32, read64, write8, write16, write32, write64};
 use tessera_rt::mmu::{self, Kind};
 use tessera_rt::report::{check, same, tessera_only};
 use tessera_rt::trap::{EC_DATA, EC_FETCH, FSC_EXTERNAL, Fault, attempt};
-use tessera_rt::{Machine, cpu, exec, mrs, msr, println};
+use tessera_rt::{Machine, cpu, exec, gic, mrs, msr, println};
 
 /// Fault status of an external abort on a walk, without its level.
 const FSC_WALK: u64 = 0x14;
@@ -122,9 +123,14 @@ fn first_level_nowhere() {
 
 fn gaps(machine: &Machine) {
     let cpus = machine.cpus().len() as u64;
+    let controller = if gic::is_v2() {
+        [GICD + v2::GICD_SIZE, v2::GICC + v2::GICC_SIZE]
+    } else {
+        [GICD + 0x1_0000, v3::GICR + cpus * v3::STRIDE]
+    };
     for (what, pa) in [
-        ("behind the distributor", 0x0801_0000),
-        ("behind the last redistributor", 0x080a_0000 + cpus * 0x2_0000),
+        ("behind the distributor", controller[0]),
+        ("behind the cpu interface or the last redistributor", controller[1]),
         ("behind the uart", 0x0900_1000),
         ("behind the last virtio window", 0x0a00_8000),
     ] {

@@ -2,11 +2,12 @@
 
 use tessera_rt::console::{self, UART};
 use tessera_rt::gic::{
-    CTLR, DEFAULT_PRIORITY, GICD, ICACTIVER, ICPENDR, ISACTIVER, ISENABLER, ISPENDR, get, set,
+    CTLR, DEFAULT_MASK, DEFAULT_PRIORITY, GICD, ICACTIVER, ICPENDR, ISACTIVER, ISENABLER, ISPENDR,
+    get, set,
 };
 use tessera_rt::mmio::{read32, write32};
 use tessera_rt::report::{check, equal, same};
-use tessera_rt::{Machine, cpu, gic, mrs, msr, timer, trap};
+use tessera_rt::{Machine, cpu, gic, mrs, timer, trap};
 
 use crate::gic::FREE_SPI;
 use crate::seen;
@@ -68,7 +69,7 @@ fn order() {
         gic::set_priority(intid, priority);
         set(ISPENDR, intid);
     }
-    equal("the most urgent is told first", mrs!("ICC_HPPIR1_EL1") as u32, FIRST + 6);
+    equal("the most urgent is told first", gic::most_urgent(), FIRST + 6);
     let want = [6, 1, 7, 4, 2, 3, 0, 5].map(|place| FIRST + place);
     same("eight pending come in the order of priority", drain::<8>(), want);
     equal("and no more", gic::acknowledge(), NONE);
@@ -95,23 +96,23 @@ fn mixed() {
 
 fn masks() {
     gic::set_priority(FIRST, 0x80);
-    msr!("ICC_PMR_EL1", 0x80);
+    gic::set_mask(0x80);
     set(ISPENDR, FIRST);
     timer::sleep(100);
     equal("pmr at its priority keeps it back", gic::acknowledge(), NONE);
-    msr!("ICC_PMR_EL1", 0x88);
+    gic::set_mask(0x88);
     timer::sleep(100);
     same("pmr below lets it through", drain::<2>(), [FIRST, NONE]);
-    msr!("ICC_PMR_EL1", 0xf0);
+    gic::set_mask(DEFAULT_MASK);
     set(ISPENDR, FIRST);
-    msr!("ICC_IGRPEN1_EL1", 0);
+    gic::set_interface(false);
     timer::sleep(100);
     equal("a disabled group is not told", gic::acknowledge(), NONE);
-    msr!("ICC_IGRPEN1_EL1", 1);
+    gic::set_interface(true);
     timer::sleep(100);
     same("an enabled one is", drain::<2>(), [FIRST, NONE]);
     let control = read32(GICD + CTLR);
-    write32(GICD + CTLR, control & !2);
+    write32(GICD + CTLR, control & !gic::group_enable());
     set(ISPENDR, FIRST);
     timer::sleep(100);
     equal("a distributor that is off sends nothing", gic::acknowledge(), NONE);
@@ -128,7 +129,7 @@ fn preemption() {
     gic::set_priority(high, 0x40);
     set(ISPENDR, low);
     equal("a low priority is acknowledged", gic::acknowledge(), low);
-    equal("it runs", mrs!("ICC_RPR_EL1"), 0x80);
+    equal("it runs", gic::running(), 0x80);
     check("it is active", get(ISACTIVER, low));
     check("it pends no more", !get(ISPENDR, low));
     set(ISPENDR, same_priority);
@@ -137,23 +138,22 @@ fn preemption() {
     set(ISPENDR, high);
     timer::sleep(100);
     equal("a higher one preempts", gic::acknowledge(), high);
-    equal("and runs", mrs!("ICC_RPR_EL1"), 0x40);
+    equal("and runs", gic::running(), 0x40);
     gic::end(high);
-    equal("then the first runs again", mrs!("ICC_RPR_EL1"), 0x80);
+    equal("then the first runs again", gic::running(), 0x80);
     gic::end(low);
     timer::sleep(100);
     same("then the one that waited", drain::<2>(), [same_priority, NONE]);
-    equal("nothing runs", mrs!("ICC_RPR_EL1"), 0xff);
+    equal("nothing runs", gic::running(), 0xff);
     (low..=high).for_each(|intid| gic::set_priority(intid, DEFAULT_PRIORITY));
 }
 
 fn end_modes() {
-    let control = mrs!("ICC_CTLR_EL1");
-    msr!("ICC_CTLR_EL1", control | 2); // EOImode: drop priority only
+    gic::set_split_end(true);
     set(ISPENDR, FIRST);
     equal("with eoimode 1 it is acknowledged", gic::acknowledge(), FIRST);
     gic::end(FIRST);
-    equal("eoir drops the priority", mrs!("ICC_RPR_EL1"), 0xff);
+    equal("eoir drops the priority", gic::running(), 0xff);
     check("and leaves it active", get(ISACTIVER, FIRST));
     set(ISPENDR, FIRST);
     timer::sleep(100);
@@ -162,14 +162,14 @@ fn end_modes() {
     timer::sleep(100);
     equal("others do not", gic::acknowledge(), FIRST + 1);
     gic::end(FIRST + 1);
-    msr!("ICC_DIR_EL1", u64::from(FIRST + 1));
-    msr!("ICC_DIR_EL1", u64::from(FIRST));
+    gic::deactivate(FIRST + 1);
+    gic::deactivate(FIRST);
     timer::sleep(100);
     equal("deactivated it comes again", gic::acknowledge(), FIRST);
     gic::end(FIRST);
     set(ICACTIVER, FIRST);
     check("icactiver deactivates too", !get(ISACTIVER, FIRST));
-    msr!("ICC_CTLR_EL1", control);
+    gic::set_split_end(false);
 }
 
 fn pending_again() {

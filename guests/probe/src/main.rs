@@ -18,6 +18,7 @@ mod memory;
 mod pmu;
 mod psci;
 mod seen;
+mod senders;
 mod sgi;
 mod smccc;
 mod timer;
@@ -30,7 +31,7 @@ guest!(main);
 type Section = (&'static str, fn(&Machine));
 
 /// The sections, in the order in which they run.
-const SECTIONS: [Section; 15] = [
+const SECTIONS: [Section; 16] = [
     ("ids", ids::run),
     ("undefined", undefined::run),
     ("memory", memory::run),
@@ -40,6 +41,7 @@ const SECTIONS: [Section; 15] = [
     ("gic", gic::run),
     ("irqs", irqs::run),
     ("sgi", sgi::run),
+    ("senders", senders::run),
     ("timer", timer::run),
     ("fp", fp::run),
     ("debug", debug::run),

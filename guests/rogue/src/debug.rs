@@ -7,7 +7,7 @@ use tessera_rt::{Machine, cpu, exec, gic, msr, timer};
 
 use crate::tally::Tally;
 
-/// Attack 20.
+/// Attack 22.
 pub fn run(_: &Machine, tally: &mut Tally) {
     msr!("oslar_el1", 0);
     for _ in 0..200 {

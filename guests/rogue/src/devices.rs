@@ -1,9 +1,11 @@
 //! Devices, touched in every way but the right one.
 
-use tessera_rt::gic::{GICD, GICR, STRIDE};
+use tessera_rt::gic::v2::{GICC, GICC_SIZE, GICD_SIZE, SPENDSGIR};
+use tessera_rt::gic::v3::{GICR, STRIDE};
+use tessera_rt::gic::{self, GICD};
 use tessera_rt::mmio::{read8, read16, read32, read64, write8, write16, write32, write64};
 use tessera_rt::mmu::{self, Kind};
-use tessera_rt::{Machine, cpu, exec, gic};
+use tessera_rt::{Machine, cpu, exec};
 
 use crate::storms;
 use crate::tally::Tally;
@@ -19,10 +21,18 @@ const GICR_CTLR: u64 = 0;
 fn devices(machine: &Machine) -> impl Iterator<Item = (u64, u64)> {
     let virtio = machine.virtio();
     let window = virtio.get(1).map_or(0x1000, |second| second.base.abs_diff(virtio[0].base));
-    let redistributors = machine.cpus().len() as u64 * STRIDE;
-    [(GICD, 0x1_0000), (GICR, redistributors), (UART, 0x1000)]
+    controller(machine)
         .into_iter()
+        .chain([(UART, 0x1000)])
         .chain(virtio.iter().map(move |node| (node.base, window.min(0x1000))))
+}
+
+/// The two windows of the interrupt controller: first register, bytes.
+pub fn controller(machine: &Machine) -> [(u64, u64); 2] {
+    if gic::is_v2() {
+        return [(GICD, GICD_SIZE), (GICC, GICC_SIZE)];
+    }
+    [(GICD, 0x1_0000), (GICR, machine.cpus().len() as u64 * STRIDE)]
 }
 
 /// Attack 9.
@@ -44,8 +54,9 @@ pub fn sizes(machine: &Machine, tally: &mut Tally) {
             tally.step(|| write32(at, value as u32));
             tally.step(|| write64(at, value));
         }
-        if base == GICD {
+        if base == GICD || base == GICC {
             gic::init_distributor();
+            gic::init_cpu();
         }
     }
     tessera_rt::console::init();
@@ -107,20 +118,25 @@ pub fn odd(machine: &Machine, tally: &mut Tally) {
 /// Attack 15.
 pub fn interrupt_controller(machine: &Machine, tally: &mut Tally) {
     storms::take_all();
-    let sgi_frames = machine.cpus().len() as u64 * STRIDE;
+    let [(distributor, bytes), (second, second_bytes)] = controller(machine);
     for round in 0..RANDOM_WRITES {
         let value = tally.random();
-        let offset = tally.below(0x1_0000) & !3;
+        let offset = tally.below(bytes) & !3;
         let near = if tally.below(2) == 0 { offset & 0xfff } else { offset };
-        let frame = tally.below(sgi_frames / 0x1_0000) * 0x1_0000;
-        tally.step(|| write32(GICD + near, value as u32));
-        if machine.tessera || frame & 0x1_0000 != 0 {
-            tally.step(|| write32(GICR + frame + near, (value >> 32) as u32));
-            tally.step(|| read32(GICR + frame + near));
+        if machine.tessera || !gic::is_v2() || near & !0xf != SPENDSGIR {
+            tally.step(|| write32(distributor + near, value as u32));
         }
-        tally.step(|| read32(GICD + near));
+        let page = tally.below(second_bytes / 0x1000) * 0x1000;
+        let other = second + page + (tally.below(0x1000) & !3);
+        // On bare QEMU the first frames of redistributors have the tables of LPIs.
+        if machine.tessera || gic::is_v2() || other & 0x1_0000 != 0 {
+            tally.step(|| write32(other, (value >> 32) as u32));
+            tally.step(|| read32(other));
+        }
+        tally.step(|| read32(distributor + near));
         if round % 64 == 0 {
             cpu::with_irqs(|| ());
         }
     }
+    storms::still_works(tally);
 }

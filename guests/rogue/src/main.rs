@@ -12,6 +12,7 @@
 mod calls;
 mod debug;
 mod devices;
+mod ends;
 mod outside;
 mod registers;
 mod rings;
@@ -28,7 +29,7 @@ guest!(main);
 type Attack = (&'static str, fn(&Machine, &mut Tally));
 
 /// The attacks by number, from 1. The last of those that use the second CPU loses it.
-const ATTACKS: [Attack; 20] = [
+const ATTACKS: [Attack; 22] = [
     ("reads outside ram", outside::reads),
     ("writes outside ram", outside::writes),
     ("addresses beyond any bus", outside::huge),
@@ -44,6 +45,8 @@ const ATTACKS: [Attack; 20] = [
     ("disk requests of random bytes", rings::requests),
     ("storms of interrupts", storms::interrupts),
     ("random writes to the interrupt controller", devices::interrupt_controller),
+    ("ends of what was not taken", ends::run),
+    ("storms of all cpus on one interrupt controller", ends::all_cpus),
     ("timers that are always over", storms::timers),
     ("floods of the console", storms::console),
     ("cache, tlb and translation instructions", registers::maintenance),

@@ -1,5 +1,6 @@
 //! Addresses that are not the guest's: loads, stores, fetches and its own table walks.
 
+use tessera_rt::gic::{self, GICD, v2, v3};
 use tessera_rt::mmio::{read8, read32, read64, write8, write32, write64};
 use tessera_rt::mmu::{self, Kind};
 use tessera_rt::trap::{EC_DATA, EC_FETCH, FSC_EXTERNAL, attempt};
@@ -11,28 +12,52 @@ use crate::tally::Tally;
 const STRIDE: u64 = (16 << 20) + 0x3000;
 /// Physical memory of a board with 8 GiB ends here, EL2's included.
 const BOARD_END: u64 = 0x2_8000_0000;
-/// The windows of the guest's devices, first and last byte.
-const DEVICES: [(u64, u64); 4] = [
-    (0x0800_0000, 0x0800_ffff),
-    (0x080a_0000, 0x0819_ffff),
-    (0x0900_0000, 0x0900_0fff),
-    (0x0a00_0000, 0x0a00_7fff),
+/// What boards have for their hypervisor alone: GICH and GICV of QEMU's `virt`; mailbox, DMA, watchdog, UART and SD host
+/// of a Raspberry Pi 4, its local interrupts, and its GICD, GICC, GICH and GICV.
+const BOARDS: [u64; 13] = [
+    0x0803_0000,
+    0x0804_0000,
+    0xfe00_7000,
+    0xfe00_b000,
+    0xfe10_0000,
+    0xfe20_1000,
+    0xfe21_5000,
+    0xfe34_0000,
+    0xff80_0000,
+    0xff84_1000,
+    0xff84_2000,
+    0xff84_4000,
+    0xff84_6000,
 ];
 /// TCR_EL1.EPD1 and what the upper half needs instead: T1SZ = 25, 4 KiB, cacheable.
 const EPD1: u64 = 1 << 23;
 const UPPER: u64 = 25 << 16 | 0b10 << 30 | 1 << 24 | 1 << 26 | 3 << 28;
 const UPPER_VA: u64 = 0xffff_ff80_0000_0000;
 
+/// The windows of the guest's devices, first and last byte.
+fn devices() -> [(u64, u64); 4] {
+    let [first, second] = if gic::is_v2() {
+        [(GICD, GICD + v2::GICD_SIZE - 1), (v2::GICC, v2::GICC + v2::GICC_SIZE - 1)]
+    } else {
+        [(GICD, GICD + 0xffff), (v3::GICR, 0x0819_ffff)]
+    };
+    [first, second, (0x0900_0000, 0x0900_0fff), (0x0a00_0000, 0x0a00_7fff)]
+}
+
 /// Pages that are neither RAM nor a device of this guest.
 fn places(machine: &Machine) -> impl Iterator<Item = u64> + use<> {
     let (start, end) = (machine.ram_base, machine.ram_end());
+    let devices = devices();
+    let behind = [devices[0].1 + 1, devices[1].1 + 1];
     let around =
         [0, 0x1000, start - 0x1000, end, end + 0x1000, end + (2 << 20), 0xffff_f000, 1 << 32];
     let mine = move |at: &u64| {
-        (start..end).contains(at) || DEVICES.iter().any(|(a, z)| (a & !0xfff..=*z).contains(at))
+        (start..end).contains(at) || devices.iter().any(|(a, z)| (a & !0xfff..=*z).contains(at))
     };
     around
         .into_iter()
+        .chain(behind)
+        .chain(BOARDS)
         .chain((0..BOARD_END).step_by(STRIDE as usize).map(|at| at & !0xfff))
         .filter(move |at| !mine(at))
 }
@@ -94,7 +119,7 @@ pub fn jumps(machine: &Machine, tally: &mut Tally) {
         tally.must_fault("a fetch", pa, EC_FETCH, FSC_EXTERNAL, exec::call(va + 0x100, 0));
     }
     if machine.tessera {
-        for (first, last) in DEVICES {
+        for (first, last) in devices() {
             for pa in [first, last & !0xfff] {
                 let va = mmu::map(pa, Kind::Normal, true);
                 tally.must_fault("a fetch", pa, EC_FETCH, FSC_EXTERNAL, exec::call(va, 0));
@@ -114,7 +139,7 @@ pub fn tables(machine: &Machine, tally: &mut Tally) {
     let updates = if mrs!("id_aa64mmfr1_el1") & 0xf >= 2 { 3 << 39 } else { 0 }; // HA, HD
     let top = 1 << mmu::pa_bits();
     let places =
-        [0x0800_0000, 0x0900_0000, 0x0a00_0000, 0x0b00_0000, machine.ram_end(), top - 0x1000];
+        [GICD, v2::GICC, 0x0900_0000, 0x0a00_0000, 0x0b00_0000, machine.ram_end(), top - 0x1000];
     for table in places {
         msr!("ttbr1_el1", table);
         msr!("tcr_el1", tcr & !EPD1 | UPPER | updates);

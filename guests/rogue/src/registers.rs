@@ -63,7 +63,7 @@ pub fn writes(_: &Machine, tally: &mut Tally) {
     gic::init_cpu();
 }
 
-/// Attack 18: everything that SYS and SYSL can say, on a page of our own, on a device and on nothing.
+/// Attack 20: everything that SYS and SYSL can say, on a page of our own, on a device and on nothing.
 pub fn maintenance(machine: &Machine, tally: &mut Tally) {
     let page = dma::pages(1);
     let places = [page + 3, 0x0900_0001, machine.ram_end(), u64::MAX - 7, 0x7f_ffff_0000];

@@ -3,7 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tessera_rt::console::{self, UART};
-use tessera_rt::gic::{GICD, GICR, ISENABLER, ISPENDR, SGI_FRAME, STRIDE};
+use tessera_rt::gic::v3::{GICR, SGI_FRAME, STRIDE};
+use tessera_rt::gic::{GICD, ISENABLER, ISPENDR};
 use tessera_rt::mmio::write32;
 use tessera_rt::{Machine, cpu, gic, msr, println, smp, timer, trap};
 
@@ -24,6 +25,11 @@ pub fn take_all() {
     }
 }
 
+/// Interrupts taken.
+pub fn taken() -> u64 {
+    TAKEN.load(Relaxed)
+}
+
 /// Attack 14: SGIs to all sides and all SPIs at once, while the other CPU takes them, asleep and awake.
 pub fn interrupts(machine: &Machine, tally: &mut Tally) {
     take_all();
@@ -38,8 +44,7 @@ pub fn interrupts(machine: &Machine, tally: &mut Tally) {
             let some = tally.random() as u32;
             let route = machine.cpus()[tally.below(machine.cpus().len() as u64) as usize];
             write32(GICD + ISPENDR + 4, some & !2);
-            write32(GICR + SGI_FRAME + ISPENDR, some & 0xffff);
-            write32(GICR + STRIDE * u64::from(both) + SGI_FRAME + ISPENDR, some >> 16);
+            pend_sgis(some, both);
             gic::route(32 + tally.below(32) as u32, route);
             cpu::with_irqs(|| ());
         }
@@ -50,7 +55,50 @@ pub fn interrupts(machine: &Machine, tally: &mut Tally) {
     if both && !smp::wait_off(machine, 1) {
         tally.complain("the second cpu is gone", TAKEN.load(Relaxed), 0);
     }
+    still_works(tally);
+}
+
+/// In SPENDSGIR, CPU 0 as the sender of four SGIs. QEMU's own GICv2 dies of an SGI that is made pending by nobody.
+pub const SENDER_0: u32 = 0x0101_0101;
+
+/// Makes SGIs pending by register: here by the low half of `some`, and by the high half on the other CPU or from it.
+fn pend_sgis(some: u32, both: bool) {
+    if gic::is_v2() {
+        let senders = if both { 0x0303_0303 } else { SENDER_0 };
+        for word in [0, 4, 8, 12] {
+            let some = some.rotate_left(word as u32) & senders;
+            write32(GICD + gic::v2::SPENDSGIR + word, some | SENDER_0);
+        }
+    } else {
+        write32(GICR + SGI_FRAME + ISPENDR, some & 0xffff);
+        write32(GICR + STRIDE * u64::from(both) + SGI_FRAME + ISPENDR, some >> 16);
+    }
+}
+
+/// An SPI that no device has.
+const FREE_SPI: u32 = 40;
+
+/// Whatever was done to the interrupt controller, a CPU that sets it up anew gets its interrupts.
+pub fn still_works(tally: &mut Tally) {
     gic::init_distributor();
+    gic::init_cpu();
+    cpu::with_irqs(|| timer::sleep(100));
+    gic::set_edge(FREE_SPI, true);
+    gic::enable(FREE_SPI);
+    let arrives = |send: &dyn Fn()| {
+        let before = TAKEN.load(Relaxed);
+        send();
+        cpu::with_irqs(|| timer::wait_for(500_000, || TAKEN.load(Relaxed) != before))
+    };
+    for round in 0..20 {
+        if !arrives(&|| gic::set(ISPENDR, FREE_SPI)) {
+            return tally.complain("an spi does not come any more, round", round, 0);
+        }
+        if !arrives(&|| gic::send_sgi(round as u32 % 16, 1)) {
+            return tally.complain("an sgi does not come any more, round", round, 0);
+        }
+    }
+    gic::disable(FREE_SPI);
 }
 
 fn take(_: usize) {
@@ -63,7 +111,7 @@ fn take(_: usize) {
     }
 }
 
-/// Attack 16.
+/// Attack 18.
 pub fn timers(_: &Machine, tally: &mut Tally) {
     for intid in [timer::VIRTUAL, timer::PHYSICAL] {
         trap::set_handler(intid, |_| {
@@ -92,7 +140,7 @@ pub fn timers(_: &Machine, tally: &mut Tally) {
     msr!("cntp_ctl_el0", 0);
 }
 
-/// Attack 17: long lines, control characters, and the transmitter's interrupt again and again.
+/// Attack 19: long lines, control characters, and the transmitter's interrupt again and again.
 pub fn console(_: &Machine, tally: &mut Tally) {
     for _ in 0..FLOOD {
         console::put(b'.');

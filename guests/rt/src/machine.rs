@@ -1,6 +1,7 @@
 //! What the device tree says of the machine.
 
 use crate::fdt::{self, Fdt, Item};
+use crate::gic::Version;
 
 /// Most CPUs that a guest uses.
 pub const MAX_CPUS: usize = 8;
@@ -37,6 +38,10 @@ pub struct Machine {
     pub tessera: bool,
     /// How PSCI is called.
     pub conduit: Conduit,
+    /// Architecture of the interrupt controller.
+    pub gic: Version,
+    /// Its first two windows: the distributor, and the CPU interface or the redistributors; first register and bytes.
+    pub gic_windows: [(u64, u64); 2],
     /// First byte of RAM.
     pub ram_base: u64,
     /// Bytes of RAM.
@@ -124,6 +129,9 @@ impl Machine {
         } else if node.device_type == "cpu" {
             let affinity = fdt::number(node.reg, 0, node.reg.len() / 4).unwrap_or(0);
             push(&mut self.cpu_list, &mut self.cpu_count, affinity);
+        } else if let Some(version) = gic_version(node.compatible) {
+            self.gic = version;
+            self.gic_windows = [0, 4].map(|at| (reg(at).unwrap_or(0), reg(at + 2).unwrap_or(0)));
         } else if fdt::has(node.compatible, "virtio,mmio") {
             let spi = fdt::word(node.interrupts, 4).unwrap_or(0);
             let kind = fdt::word(node.interrupts, 8).unwrap_or(0);
@@ -132,6 +140,12 @@ impl Machine {
             push(&mut self.virtio_list, &mut self.virtio_count, device);
         }
     }
+}
+
+fn gic_version(compatible: &[u8]) -> Option<Version> {
+    let v2 = ["arm,gic-400", "arm,cortex-a15-gic"].iter().any(|name| fdt::has(compatible, name));
+    let v3 = fdt::has(compatible, "arm,gic-v3").then_some(Version::V3);
+    if v2 { Some(Version::V2) } else { v3 }
 }
 
 fn push<T>(list: &mut [T], count: &mut usize, value: T) {

@@ -36,6 +36,7 @@ extern "C" fn rt_start(number: usize, tree: *const u8, entered_at: u64) -> ! {
     });
     psci::set_conduit(machine.conduit);
     mmu::init(machine.ram_end());
+    gic::set_version(machine.gic);
     gic::init_distributor();
     gic::init_cpu();
     // SAFETY: `guest!` defines it with this signature.
@@ -69,8 +70,9 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 /// Prints the first line of a guest.
 pub(crate) fn greet(name: &str, machine: &Machine) {
     println!(
-        "{name}: {} CPUs, RAM {:#x}+{:#x}, {}, {} virtio windows, bootargs \"{}\"",
+        "{name}: {} CPUs, GICv{}, RAM {:#x}+{:#x}, {}, {} virtio windows, bootargs \"{}\"",
         machine.cpus().len(),
+        if gic::is_v2() { 2 } else { 3 },
         machine.ram_base,
         machine.ram_size,
         if machine.tessera { "Tessera" } else { "no hypervisor" },

@@ -1,7 +1,26 @@
-//! GICv3 (IHI 0069): distributor and redistributors by memory, CPU interface by system registers.
+//! The interrupt controller: a GICv2 (IHI 0048) or a GICv3 (IHI 0069), as the device tree has it.
+//!
+//! The distributors of both have the same arrays at the same offsets, and the rest has one face here, so that a guest
+//! that only wants its interrupts does not ask which it has. What one version alone has is in its own module. It was an
+//! idea to ask ID_AA64PFR0_EL1.GIC; but a CPU with system registers may well be on a board with a GICv2.
 
-use crate::mmio::{read32, read64, write32};
-use crate::{cpu, mrs, msr};
+pub mod v2;
+pub mod v3;
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::cpu;
+use crate::mmio::{read32, write8, write32};
+
+/// Architecture of the interrupt controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Version {
+    /// Distributor and CPU interface by memory.
+    V2,
+    /// Distributor and redistributors by memory, CPU interface by system registers.
+    #[default]
+    V3,
+}
 
 /// Interrupt numbers that the run-time keeps handlers for.
 pub const INTIDS: usize = 256;
@@ -10,20 +29,14 @@ pub const SPURIOUS: u32 = 1020;
 
 /// Distributor.
 pub const GICD: u64 = 0x0800_0000;
-/// First redistributor.
-pub const GICR: u64 = 0x080a_0000;
-/// From a redistributor's first frame to its second, with the SGIs and PPIs.
-pub const SGI_FRAME: u64 = 0x1_0000;
-/// From one redistributor to the next.
-pub const STRIDE: u64 = 0x2_0000;
 
-/// Distributor control (IHI 0069 12.9.4).
+/// Distributor control (IHI 0048 4.3.1, IHI 0069 12.9.4).
 pub const CTLR: u64 = 0x0000;
 /// What the distributor has.
 pub const TYPER: u64 = 0x0004;
 /// Who made it.
 pub const IIDR: u64 = 0x0008;
-/// Group registers; these and the following lie alike in the distributor and in the SGI frame.
+/// Group registers; these and the following lie alike in both distributors and in GICv3's SGI frame.
 pub const IGROUPR: u64 = 0x0080;
 /// Set enable.
 pub const ISENABLER: u64 = 0x0100;
@@ -41,30 +54,32 @@ pub const ICACTIVER: u64 = 0x0380;
 pub const IPRIORITYR: u64 = 0x0400;
 /// Edge or level, two bits each.
 pub const ICFGR: u64 = 0x0c00;
-/// Where an SPI goes, 64 bits each.
-pub const IROUTER: u64 = 0x6000;
-/// Peripheral identification.
-pub const PIDR2: u64 = 0xffe8;
-/// Redistributor's wake-up register.
-pub const WAKER: u64 = 0x0014;
 
 /// Priority that everything has after [`init_cpu`].
 pub const DEFAULT_PRIORITY: u8 = 0xa0;
+/// Priority mask after [`init_cpu`]: all but the least urgent.
+pub const DEFAULT_MASK: u8 = 0xf0;
 
-/// The redistributor of the CPU with this affinity, as its GICR_TYPER says.
-pub fn redistributor(affinity: u64) -> Option<u64> {
-    let packed = (affinity >> 8 & 0xff00_0000) | affinity & 0xff_ffff;
-    (0..crate::machine::MAX_CPUS as u64)
-        .map(|n| GICR + n * STRIDE)
-        .find(|base| read64(base + 8) >> 32 == packed)
+static IS_V2: AtomicBool = AtomicBool::new(false);
+
+/// Says which it is, before anything else is called.
+pub(crate) fn set_version(version: Version) {
+    IS_V2.store(version == Version::V2, Relaxed);
 }
 
-/// The frame that has the registers of `intid`: the distributor's for SPIs, this CPU's own for SGIs and PPIs.
+/// It is a GICv2.
+#[inline(always)]
+pub fn is_v2() -> bool {
+    IS_V2.load(Relaxed)
+}
+
+/// The frame that has the registers of `intid`: the distributor's for SPIs, and for SGIs and PPIs the one that shows
+/// this CPU's own.
 pub fn frame(intid: u32) -> u64 {
-    if intid >= 32 {
+    if intid >= 32 || is_v2() {
         return GICD;
     }
-    redistributor(cpu::affinity()).unwrap_or(GICR) + SGI_FRAME
+    v3::redistributor(cpu::affinity()).unwrap_or(v3::GICR) + v3::SGI_FRAME
 }
 
 /// Address of the 32-bit register of a bit-per-interrupt array, and the interrupt's bit in it.
@@ -97,7 +112,7 @@ pub fn disable(intid: u32) {
 
 /// Sets the priority; lower is more urgent.
 pub fn set_priority(intid: u32, priority: u8) {
-    crate::mmio::write8(frame(intid) + IPRIORITYR + u64::from(intid), priority);
+    write8(frame(intid) + IPRIORITYR + u64::from(intid), priority);
 }
 
 /// Makes an SPI or PPI edge-triggered, or level-sensitive.
@@ -107,82 +122,82 @@ pub fn set_edge(intid: u32, edge: bool) {
     write32(at, read32(at) & !(3 << shift) | u32::from(edge) << (shift + 1));
 }
 
-/// Sends an SPI to the CPU with this affinity.
-pub fn route(intid: u32, affinity: u64) {
-    crate::mmio::write64(GICD + IROUTER + u64::from(intid) * 8, affinity);
-}
-
 /// Interrupts that the distributor has, from GICD_TYPER.
 pub fn lines() -> u32 {
     32 * ((read32(GICD + TYPER) & 0x1f) + 1)
 }
 
-/// Sets up the distributor: all SPIs in group 1, off, at the default priority, sent to the boot CPU.
+/// Sends an SPI to the CPU with this affinity; to none, where no CPU has it.
+pub fn route(intid: u32, affinity: u64) {
+    if is_v2() { v2::route(intid, v2::target(affinity)) } else { v3::route(intid, affinity) }
+}
+
+/// Sets up the distributor: all SPIs off, at the default priority, sent to the boot CPU.
 pub fn init_distributor() {
-    write32(GICD + CTLR, 0);
-    wait_written(GICD);
-    write32(GICD + CTLR, 1 << 4); // ARE
-    for word in 1..u64::from(lines() / 32) {
-        write32(GICD + ICENABLER + word * 4, u32::MAX);
-        write32(GICD + ICPENDR + word * 4, u32::MAX);
-        write32(GICD + ICACTIVER + word * 4, u32::MAX);
-        write32(GICD + IGROUPR + word * 4, u32::MAX);
-    }
-    for intid in 32..lines() {
-        set_priority(intid, DEFAULT_PRIORITY);
-        route(intid, cpu::affinity());
-    }
-    write32(GICD + CTLR, 1 << 4 | 1 << 1); // ARE, group 1
-    wait_written(GICD);
+    if is_v2() { v2::init_distributor() } else { v3::init_distributor() }
 }
 
-/// Sets up this CPU's redistributor and interface; SGIs are on, PPIs off.
+/// Sets up this CPU's interface and its own interrupts; SGIs are on, PPIs off.
 pub fn init_cpu() {
-    let Some(base) = redistributor(cpu::affinity()) else { return };
-    write32(base + WAKER, read32(base + WAKER) & !2);
-    while read32(base + WAKER) & 4 != 0 {}
-    let sgi = base + SGI_FRAME;
-    write32(sgi + ICENABLER, 0xffff_0000);
-    write32(sgi + ICPENDR, u32::MAX);
-    write32(sgi + ICACTIVER, u32::MAX);
-    write32(sgi + IGROUPR, u32::MAX);
-    for intid in 0..32 {
-        set_priority(intid, DEFAULT_PRIORITY);
-    }
-    write32(sgi + ISENABLER, 0xffff);
-    msr!("ICC_SRE_EL1", 7);
-    msr!("ICC_AP1R0_EL1", 0);
-    msr!("ICC_PMR_EL1", 0xf0);
-    msr!("ICC_BPR1_EL1", 0);
-    msr!("ICC_CTLR_EL1", 0);
-    msr!("ICC_IGRPEN1_EL1", 1);
+    if is_v2() { v2::init_cpu() } else { v3::init_cpu() }
 }
 
-/// Waits until writes to the distributor's or redistributor's control have taken effect (RWP).
-fn wait_written(frame: u64) {
-    while read32(frame + CTLR) & 1 << 31 != 0 {}
-}
-
-/// Takes the most urgent interrupt (ICC_IAR1_EL1).
+/// Takes the most urgent interrupt. On a GICv2 an SGI has its sender in bits 12:10; [`end`] wants it as it came.
 pub fn acknowledge() -> u32 {
-    let intid = mrs!("ICC_IAR1_EL1") as u32 & 0xff_ffff;
-    cpu::dsb();
-    intid
+    if is_v2() { v2::acknowledge() } else { v3::acknowledge() }
 }
 
-/// Ends an interrupt (ICC_EOIR1_EL1).
-pub fn end(intid: u32) {
-    msr!("ICC_EOIR1_EL1", u64::from(intid));
+/// Ends an interrupt that was acknowledged.
+pub fn end(taken: u32) {
+    if is_v2() { v2::end(taken) } else { v3::end(taken) }
 }
 
-/// Sends SGI `intid` to the CPUs in the 16-bit list of cluster 0.
+/// Deactivates an interrupt whose end dropped its priority only ([`set_split_end`]).
+pub fn deactivate(taken: u32) {
+    if is_v2() { v2::deactivate(taken) } else { v3::deactivate(taken) }
+}
+
+/// Sends SGI `intid` to the CPUs in the list of cluster 0.
 pub fn send_sgi(intid: u32, targets: u16) {
-    cpu::dsb();
-    msr!("ICC_SGI1R_EL1", u64::from(intid) << 24 | u64::from(targets));
+    if is_v2() { v2::send_sgi(intid, targets as u8) } else { v3::send_sgi(intid, targets) }
 }
 
 /// Sends SGI `intid` to all CPUs but this one.
 pub fn broadcast_sgi(intid: u32) {
-    cpu::dsb();
-    msr!("ICC_SGI1R_EL1", 1 << 40 | u64::from(intid) << 24);
+    if is_v2() { v2::broadcast_sgi(intid) } else { v3::broadcast_sgi(intid) }
+}
+
+/// Only interrupts more urgent than this come.
+pub fn set_mask(mask: u8) {
+    if is_v2() { v2::set_mask(mask) } else { v3::set_mask(mask) }
+}
+
+/// The priority mask.
+pub fn mask() -> u64 {
+    if is_v2() { v2::mask() } else { v3::mask() }
+}
+
+/// Priority of what runs, 0xff where nothing does.
+pub fn running() -> u64 {
+    if is_v2() { v2::running() } else { v3::running() }
+}
+
+/// What [`acknowledge`] would take.
+pub fn most_urgent() -> u32 {
+    if is_v2() { v2::most_urgent() } else { v3::most_urgent() }
+}
+
+/// Lets interrupts through to this CPU, or none.
+pub fn set_interface(on: bool) {
+    if is_v2() { v2::set_interface(on) } else { v3::set_interface(on) }
+}
+
+/// Whether the end of an interrupt drops its priority only, and [`deactivate`] does the rest (EOImode).
+pub fn set_split_end(split: bool) {
+    if is_v2() { v2::set_split_end(split) } else { v3::set_split_end(split) }
+}
+
+/// Bits of GICD_CTLR that let the run-time's group through.
+pub fn group_enable() -> u32 {
+    if is_v2() { v2::GROUP0 } else { v3::GROUP1 }
 }
