@@ -12,6 +12,7 @@ mod doctor;
 mod elf;
 mod firmware;
 mod guests;
+mod hil;
 mod image;
 mod images;
 mod modules;
@@ -47,6 +48,7 @@ enum Command {
     Ci(ci::CiArgs),
     Doctor(doctor::DoctorArgs),
     Image(image::ImageArgs),
+    Hil(hil::HilArgs),
     Run(run::RunArgs),
     Setup(setup::SetupArgs),
     Test(test::TestArgs),
@@ -71,6 +73,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ci(args) => return ci::run(&workspace, &args),
         Command::Doctor(args) => return Ok(doctor::run(&workspace, &args)),
         Command::Image(args) => image::run(&workspace, &args)?,
+        Command::Hil(args) => return hil::run(&workspace, &args),
         Command::Run(args) => return run::run(&workspace, &args),
         Command::Setup(args) => setup::run(&workspace, &args)?,
         Command::Test(args) => return test::run(&workspace, &args),

@@ -16,6 +16,8 @@ pub enum Artefact {
     Probe,
     /// The guest that attacks.
     Rogue,
+    /// The device tree of a Raspberry Pi 4.
+    Dtb,
 }
 
 impl Artefact {
@@ -27,7 +29,13 @@ impl Artefact {
             Self::Ramdisk => ("TESSERA_RAMDISK", "target/guests/debian/initrd.img"),
             Self::Probe => ("TESSERA_PROBE", "target/guests/probe.img"),
             Self::Rogue => ("TESSERA_ROGUE", "target/guests/rogue.img"),
+            Self::Dtb => ("TESSERA_DTB", "target/boards/bcm2711-rpi-4-b.dtb"),
         }
+    }
+
+    /// The variable that names it.
+    pub const fn variable(self) -> &'static str {
+        self.names().0
     }
 
     /// Where it is.

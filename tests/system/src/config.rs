@@ -81,6 +81,16 @@ impl Guest {
         self
     }
 
+    /// A Debian guest that runs this shell script when it has started.
+    pub fn script(self, script: &str) -> Self {
+        self.bootargs(&format!("t.run={}", base64(script)))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn node(&self) -> String {
         let cpus: Vec<String> = self.cpus.iter().map(u32::to_string).collect();
         let mut node = format!(
@@ -107,4 +117,30 @@ impl Guest {
 pub fn dts(guests: &[Guest]) -> String {
     let nodes: String = guests.iter().map(Guest::node).collect();
     format!("/dts-v1/;\n/ {{\n\tcompatible = \"tessera,config\";\n{nodes}}};\n")
+}
+
+/// For a command line, which has no spaces.
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in text.as_bytes().chunks(3) {
+        let bits = three.iter().fold(0, |bits, &byte| bits << 8 | u32::from(byte))
+            << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= three.len() { digit.into() } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn a_command_line_can_carry_a_script() {
+        assert_eq!(base64("echo hi"), "ZWNobyBoaQ==");
+        assert_eq!(base64("a b"), "YSBi");
+    }
 }

@@ -1,13 +1,15 @@
-//! Disks for boards: a GPT, and what each partition holds.
+//! Disks for boards: a partition table, and what each partition holds.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gpt::disk::LogicalBlockSize;
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types;
 
-use crate::artefacts::{run, write};
+use crate::artefacts::{read, run, write};
 
 const BLOCK: u64 = 512;
 /// Partitions start at a whole MiB, as every partitioning tool has it.
@@ -33,10 +35,42 @@ impl Partition {
         Self { label: label.into(), mib, files: Some(files) }
     }
 
-    /// Bytes.
-    pub fn bytes(&self) -> u64 {
-        self.mib * MIB
+    /// Its name in the partition table.
+    pub fn label(&self) -> &str {
+        &self.label
     }
+
+    /// MiB.
+    pub fn mib(&self) -> u64 {
+        self.mib
+    }
+
+    /// Makes its file system, if it has one, as a file in `directory`.
+    pub fn content(&self, directory: &Path) -> Option<PathBuf> {
+        let image = directory.join(format!("{}.ext4", self.label));
+        let files = self.files.as_ref()?;
+        let content = image.with_extension("content");
+        // One that an interrupted run left must not add to this one.
+        let _ = std::fs::remove_dir_all(&content);
+        std::fs::create_dir_all(&content).expect("a directory is made");
+        for (name, text) in files {
+            write(&content.join(name), text.as_bytes());
+        }
+        let mut mke2fs = administrators("mke2fs");
+        let options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
+        mke2fs.args(["-q", "-F", "-t", "ext4", "-L", &self.label, "-E", options, "-d"]);
+        run(mke2fs.arg(&content).arg(&image).arg(format!("{}m", self.mib)));
+        std::fs::remove_dir_all(&content).expect("the directory is ours");
+        Some(image)
+    }
+}
+
+/// A program for administrators, whose directory a user's PATH may lack.
+pub fn administrators(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
 }
 
 /// Where a partition came to be.
@@ -50,21 +84,34 @@ pub struct Made {
     pub partuuid: String,
 }
 
+impl Made {
+    /// Its bytes, out of those of the disk.
+    pub fn read(&self, disk: &Path) -> Vec<u8> {
+        let (start, end) = (self.start as usize, (self.start + self.bytes) as usize);
+        read(disk)[start..end].to_vec()
+    }
+}
+
 /// Makes a disk image at `path`, sparse.
 pub fn make(path: &Path, partitions: &[Partition]) -> Vec<Made> {
-    let all: u64 = partitions.iter().map(Partition::bytes).sum();
+    let all: u64 = partitions.iter().map(|partition| partition.mib * MIB).sum();
     let size = all + 2 * MIB;
     let made = partition(path, size, partitions);
+    let directory = path.parent().expect("a disk is in a scene");
     for (partition, made) in partitions.iter().zip(&made) {
-        if let Some(files) = &partition.files {
-            make_ext4(path, partition, made, files);
+        if let Some(image) = partition.content(directory) {
+            let disk = File::options().write(true).open(path);
+            let mut disk = disk.expect("the disk was just made");
+            disk.seek(SeekFrom::Start(made.start)).expect("a file has any place");
+            disk.write_all(&read(&image)).expect("the partition has this size");
+            std::fs::remove_file(image).expect("the file is ours");
         }
     }
     made
 }
 
 fn partition(path: &Path, size: u64, partitions: &[Partition]) -> Vec<Made> {
-    let mut image = std::fs::File::options()
+    let mut image = File::options()
         .read(true)
         .write(true)
         .create(true)
@@ -81,36 +128,28 @@ fn partition(path: &Path, size: u64, partitions: &[Partition]) -> Vec<Made> {
         .expect("the partition table is made");
     let mut made = Vec::new();
     for Partition { label, mib, .. } in partitions {
-        let bytes = mib * MIB;
         let id = disk
-            .add_partition(label, bytes, partition_types::LINUX_FS, 0, Some(MIB / BLOCK))
+            .add_partition(label, mib * MIB, partition_types::LINUX_FS, 0, Some(MIB / BLOCK))
             .expect("the partition fits");
-        let entry = &disk.partitions()[&id];
-        let partuuid = entry.part_guid.to_string();
-        made.push(Made { start: entry.first_lba * BLOCK, bytes, partuuid });
+        made.push(place(&disk.partitions()[&id]));
     }
     disk.write().expect("the partition table is written");
     made
 }
 
-fn make_ext4(path: &Path, partition: &Partition, made: &Made, files: &[(String, String)]) {
-    let content = path.with_extension("content");
-    // One that an interrupted run left must not add to this one.
-    let _ = std::fs::remove_dir_all(&content);
-    std::fs::create_dir_all(&content).expect("a directory is made");
-    for (name, text) in files {
-        write(&content.join(name), text.as_bytes());
-    }
-    let options = format!("offset={},lazy_itable_init=0,lazy_journal_init=0,nodiscard", made.start);
-    let mut mke2fs = Command::new("mke2fs");
-    // An administrator's program, which a user's PATH may lack.
-    let path_variable = std::env::var("PATH").unwrap_or_default();
-    mke2fs
-        .env("PATH", format!("{path_variable}:/usr/sbin:/sbin"))
-        .args(["-q", "-F", "-t", "ext4", "-L", &partition.label, "-E", &options, "-d"])
-        .arg(&content)
-        .arg(path)
-        .arg(format!("{}k", made.bytes >> 10));
-    run(&mut mke2fs);
-    std::fs::remove_dir_all(&content).expect("the directory is ours");
+fn place(entry: &gpt::partition::Partition) -> Made {
+    let blocks = entry.last_lba + 1 - entry.first_lba;
+    let partuuid = entry.part_guid.to_string();
+    Made { start: entry.first_lba * BLOCK, bytes: blocks * BLOCK, partuuid }
+}
+
+/// Where the partitions of a disk are that somebody else made.
+pub fn find(path: &Path, partitions: &[Partition]) -> Vec<Made> {
+    let disk = gpt::GptConfig::new().open(path);
+    let disk = disk.unwrap_or_else(|error| panic!("{} has no GPT: {error}", path.display()));
+    let named = |label: &str| disk.partitions().values().find(|entry| entry.name == label);
+    let find = |Partition { label, .. }: &Partition| {
+        place(named(label).unwrap_or_else(|| panic!("{} has no {label}", path.display())))
+    };
+    partitions.iter().map(find).collect()
 }

@@ -2,8 +2,8 @@
 //!
 //! A test builds a [`Scene`] (a directory with a configuration, its bundle and a disk), starts a [`Target`] in it, and
 //! from then on only reads and types what a user would. [`Target`] knows a board as something with a console and a
-//! power switch ([`Board`]), so that the same tests can run on a board on a shelf; [`qemu`] is the one that everybody
-//! has.
+//! power switch ([`Board`]), so that the same tests run on each [`Machine`]: those that [`qemu`] emulates, and a board on a
+//! shelf behind a [`serial`] port. The [`harness`] runs each test on each machine that it fits.
 //!
 //! One board runs at a time, because two emulated ones on a small machine are five times slower, and time-outs would
 //! have to be told from hang-ups.
@@ -11,13 +11,17 @@
 pub mod artefacts;
 pub mod config;
 pub mod disk;
+pub mod harness;
+pub mod machine;
 pub mod qemu;
 pub mod scene;
 pub mod screen;
+pub mod serial;
 pub mod target;
 
 pub use config::Guest;
 pub use disk::Partition;
+pub use machine::{Boot, EMULATED, EVERY, GICV3, Machine, VIRT};
 pub use qemu::Qemu;
 pub use scene::Scene;
 pub use target::{Board, Target};

@@ -1,20 +1,21 @@
-//! QEMU's `virt` board, with a choice of what differs between boards.
+//! QEMU's boards, with a choice of what differs between boards.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crate::artefacts::{Artefact, qemu, root};
+use crate::machine::{Boot, Machine};
 use crate::target::Board;
 
 /// How to start it.
 #[derive(Clone, Debug)]
 pub struct Qemu {
-    /// Options of `-M virt`.
+    /// `-M`.
     pub machine: String,
     /// `-cpu`.
     pub cpu: String,
@@ -24,12 +25,10 @@ pub struct Qemu {
     pub cores: u32,
     /// `-kernel`.
     pub kernel: PathBuf,
-    /// `-initrd`.
-    pub bundle: Option<PathBuf>,
     /// `-append`: Tessera's own command line.
     pub command_line: String,
-    /// The board's disk.
-    pub disk: Option<PathBuf>,
+    /// `-dtb`, for a board that QEMU makes no device tree for.
+    pub dtb: Option<PathBuf>,
     /// The disk speaks virtio-mmio as it was before version 1.0, which is QEMU's own choice.
     pub legacy_disk: bool,
     /// Semihosting, by which Tessera tells an exit status. It would let guests reach the host, so tests that run
@@ -37,55 +36,85 @@ pub struct Qemu {
     pub semihosting: bool,
 }
 
-impl Default for Qemu {
-    /// The sample's board, without bundle and disk.
-    fn default() -> Self {
+/// QEMU's name of the Raspberry Pi 4.
+const RASPI4B: &str = "raspi4b";
+/// Its cores share one thread of the host, and its card is driven word by word.
+const RASPI4B_SLOWNESS: u32 = 4;
+
+impl Qemu {
+    /// The sample's board.
+    ///
+    /// # Panics
+    ///
+    /// QEMU has no board on a shelf.
+    pub fn new(machine: Machine) -> Self {
+        let (options, dtb) = match machine {
+            Machine::VirtGicv3 => ("virt,virtualization=on,gic-version=3", None),
+            Machine::VirtGicv2 => ("virt,virtualization=on,gic-version=2", None),
+            Machine::Raspi4b => (RASPI4B, Some(Artefact::Dtb.path())),
+            Machine::Shelf => panic!("{} is not emulated", machine.name()),
+        };
         Self {
-            machine: "virtualization=on,gic-version=3".into(),
+            machine: options.into(),
             cpu: "cortex-a72".into(),
             memory: "2G".into(),
             cores: 4,
             kernel: Artefact::Image.path(),
-            bundle: None,
             command_line: String::new(),
-            disk: None,
+            dtb,
             legacy_disk: false,
             semihosting: false,
         }
     }
-}
 
-impl Qemu {
-    /// The board, off.
-    pub fn board(&self) -> Box<dyn Board> {
+    /// The board, off, with this in it.
+    pub fn board(&self, boot: &Boot) -> Box<dyn Board> {
         let process = None;
         let errors = Arc::default();
-        Box::new(Emulated { command: self.command(), process, errors, turn: None })
+        let slowness = if self.machine == RASPI4B { RASPI4B_SLOWNESS } else { 1 };
+        Box::new(Emulated { command: self.command(boot), slowness, process, errors, turn: None })
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, boot: &Boot) -> Command {
         let mut qemu = qemu();
-        let separator = if self.machine.is_empty() { "" } else { "," };
-        qemu.args(["-M", &format!("virt{separator}{}", self.machine), "-cpu", &self.cpu]);
+        qemu.args(["-M", &self.machine, "-cpu", &self.cpu]);
         qemu.args(["-m", &self.memory, "-smp", &self.cores.to_string()]);
-        qemu.args(["-display", "none", "-nic", "none", "-monitor", "none", "-serial", "stdio"]);
-        qemu.arg("-kernel").arg(&self.kernel);
-        if let Some(bundle) = &self.bundle {
-            qemu.arg("-initrd").arg(bundle);
+        qemu.args(["-display", "none", "-nic", "none", "-monitor", "none"]);
+        if self.machine == RASPI4B {
+            // Cores that wait for their start by WFE would take the host's cores from the one that runs.
+            qemu.args(["-accel", "tcg,thread=single"]);
+            // The first serial port is the PL011; what the device tree names as the console is the mini-UART.
+            qemu.args(["-serial", "null"]);
+        }
+        qemu.args(["-serial", "stdio", "-kernel"]).arg(&self.kernel);
+        for (option, file) in [("-dtb", &self.dtb), ("-initrd", &boot.bundle)] {
+            if let Some(file) = file {
+                qemu.arg(option).arg(file);
+            }
         }
         if !self.command_line.is_empty() {
             qemu.args(["-append", &self.command_line]);
         }
-        if let Some(disk) = &self.disk {
-            let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
-            let legacy = format!("virtio-mmio.force-legacy={}", self.legacy_disk);
-            qemu.args(["-global", &legacy, "-drive", &drive]);
-            qemu.args(["-device", "virtio-blk-device,drive=disk"]);
+        if let Some(disk) = &boot.disk {
+            self.attach(disk, &mut qemu);
         }
         if self.semihosting {
             qemu.args(["-semihosting-config", "enable=on,target=native"]);
         }
         qemu
+    }
+
+    /// What QEMU was told to write stays in the host's page cache when QEMU is killed, as a disk keeps what it has taken.
+    fn attach(&self, disk: &Path, qemu: &mut Command) {
+        let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+        qemu.args(["-drive", &drive]);
+        if self.machine == RASPI4B {
+            // The controller that the board's card slot is wired to; QEMU's `if=sd` is the one of the radio.
+            qemu.args(["-device", "sd-card,drive=disk,bus=/generic-sdhci/sd-bus"]);
+        } else {
+            let legacy = format!("virtio-mmio.force-legacy={}", self.legacy_disk);
+            qemu.args(["-global", &legacy, "-device", "virtio-blk-device,drive=disk"]);
+        }
     }
 }
 
@@ -111,6 +140,7 @@ impl Turn {
 
 struct Emulated {
     command: Command,
+    slowness: u32,
     process: Option<Child>,
     /// What QEMU itself said.
     errors: Arc<Mutex<String>>,
@@ -162,5 +192,9 @@ impl Board for Emulated {
         let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
         let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         format!("{}\n{errors}", words.join(" "))
+    }
+
+    fn slowness(&self) -> u32 {
+        self.slowness
     }
 }

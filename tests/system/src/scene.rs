@@ -3,24 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::artefacts::{root, write, xtask};
+use crate::artefacts::{root, run, write, xtask};
 use crate::config::{Guest, dts};
 use crate::disk::{self, Made, Partition};
+use crate::machine::{Boot, Machine};
+use crate::target::Target;
 
 /// A directory below `target/system`. It goes when the test has passed, and stays to be looked at otherwise.
 pub struct Scene {
+    machine: Machine,
     directory: PathBuf,
 }
 
 impl Scene {
     /// An empty one.
-    pub fn new(name: &str) -> Self {
-        let directory = root().join("target/system").join(name);
+    pub fn new(machine: Machine, name: &str) -> Self {
+        let directory = root().join("target/system").join(machine.name()).join(name);
         // What a failed test left.
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory)
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", directory.display()));
-        Self { directory }
+        Self { machine, directory }
     }
 
     /// A file of the test.
@@ -35,10 +38,24 @@ impl Scene {
         path
     }
 
-    /// Makes the board's disk.
+    /// Makes the board's disk. A memory card has the bundle on it, too, so that has to be there before.
     pub fn disk(&self, partitions: &[Partition]) -> (PathBuf, Vec<Made>) {
         let path = self.path("disk.img");
-        let made = disk::make(&path, partitions);
+        if !self.machine.has_a_card() {
+            let made = disk::make(&path, partitions);
+            return (path, made);
+        }
+        let mut image = xtask();
+        image.args(["image", self.machine.platform(), "--bundle"]).arg(self.path(BUNDLE));
+        for partition in partitions {
+            let label = partition.label();
+            match partition.content(&self.directory) {
+                Some(file) => image.args(["--partition", &format!("{label}={}", file.display())]),
+                None => image.args(["--size", &format!("{label}={}M", partition.mib())]),
+            };
+        }
+        run(image.arg("-o").arg(&path));
+        let made = disk::find(&path, partitions);
         (path, made)
     }
 
@@ -50,13 +67,29 @@ impl Scene {
 
     /// Packs a configuration that is somewhere.
     pub fn bundle_of(&self, config: &Path) -> PathBuf {
-        let bundle = self.path("tessera.itb");
+        let bundle = self.path(BUNDLE);
         let output = try_bundle(config, &bundle);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {errors}", config.display());
         bundle
     }
+
+    /// Starts these guests on a board with these partitions, or without a disk if there are none.
+    pub fn start(&self, guests: &[Guest], partitions: &[Partition]) -> Target {
+        let names: Vec<&str> = guests.iter().map(Guest::name).collect();
+        self.start_only(&names, guests, partitions)
+    }
+
+    /// Starts these guests, of which only those with these names are going to run.
+    pub fn start_only(&self, names: &[&str], guests: &[Guest], partitions: &[Partition]) -> Target {
+        let bundle = Some(self.bundle(guests));
+        let wanted = !partitions.is_empty() || self.machine == Machine::Shelf;
+        let disk = wanted.then(|| self.disk(partitions).0);
+        Target::start(self.machine.board(&Boot { bundle, disk }), names)
+    }
 }
+
+const BUNDLE: &str = "tessera.itb";
 
 /// Runs `cargo xtask bundle`.
 pub fn try_bundle(config: &Path, bundle: &Path) -> Output {

@@ -25,12 +25,18 @@ pub trait Board {
     fn ended(&mut self) -> Option<i32>;
     /// What it is, for a person who wants to see for himself.
     fn describe(&self) -> String;
+    /// How many times slower it may be than QEMU's `virt`.
+    fn slowness(&self) -> u32 {
+        1
+    }
 }
 
 /// What the reader has seen.
 struct Seen {
     screen: Screen,
     closed: bool,
+    /// Why it is closed, where that is known.
+    trouble: String,
 }
 
 /// A board that runs.
@@ -50,22 +56,25 @@ impl Target {
     /// Switches `board` on. `guests` are those that are going to run, in the order of the configuration.
     pub fn start(mut board: Box<dyn Board>, guests: &[&str]) -> Self {
         let (mut console, keyboard) = board.switch_on();
-        let seen = Seen { screen: Screen::new(guests), closed: false };
+        let seen = Seen { screen: Screen::new(guests), closed: false, trouble: String::new() };
         let seen = Arc::new((Mutex::new(seen), Condvar::new()));
         let shared = seen.clone();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             loop {
-                let count = console.read(&mut bytes).unwrap_or(0);
+                let read = console.read(&mut bytes);
                 let mut seen = lock(&shared.0);
+                let count = *read.as_ref().unwrap_or(&0);
                 seen.screen.feed(&bytes[..count]);
                 seen.closed = count == 0;
+                seen.trouble = read.err().map_or(String::new(), |error| format!(": {error}"));
                 shared.1.notify_all();
                 if seen.closed {
                     return;
                 }
             }
         });
+        let patience = PATIENCE * board.slowness();
         Self {
             board,
             keyboard,
@@ -73,14 +82,14 @@ impl Target {
             guests: guests.iter().map(ToString::to_string).collect(),
             marks: BTreeMap::new(),
             commands: 0,
-            patience: PATIENCE,
+            patience,
             may_panic: false,
         }
     }
 
     /// Waits longer from now on: `times` the usual.
     pub fn be_patient(&mut self, times: u32) {
-        self.patience = PATIENCE * times;
+        self.patience = PATIENCE * self.board.slowness() * times;
     }
 
     /// Does not take a panic of Tessera for the end of the test.
@@ -200,6 +209,12 @@ impl Target {
         }
     }
 
+    /// Cuts the power, at once. What was printed before can still be read.
+    pub fn cut(&mut self) {
+        self.board.switch_off();
+        self.wait_for_end();
+    }
+
     /// Sleeps, for what is to go on unwatched.
     pub fn let_run(&self, time: Duration) {
         thread::sleep(time);
@@ -239,14 +254,14 @@ impl Target {
                 return found;
             }
             if now.screen.panicked() && !self.may_panic {
-                break "Tessera panicked";
+                break "Tessera panicked".to_string();
             }
             if now.closed {
-                break "the board ended";
+                break format!("the board ended{}", now.trouble);
             }
             let left = self.patience.saturating_sub(begin.elapsed());
             if left.is_zero() {
-                break "the time is over";
+                break "the time is over".to_string();
             }
             now = seen.1.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
         };

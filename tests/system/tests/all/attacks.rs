@@ -1,16 +1,20 @@
 //! A guest that attacks, and another that must not notice.
 
-use tessera_system_tests::{Guest, Scene};
+use tessera_system_tests::{EVERY, Guest, Machine, Scene, tests};
 
 use crate::reboots::{check_checksums, start_checksums};
-use crate::{number, start, web_and_db};
+use crate::{number, partitions, web_and_db};
 
-#[test]
-fn one_guest_computes_undisturbed_while_the_other_attacks_in_every_way() {
-    let scene = Scene::new("rogue");
+tests! {
+    EVERY:
+        one_guest_computes_undisturbed_while_the_other_attacks_in_every_way;
+}
+
+fn one_guest_computes_undisturbed_while_the_other_attacks_in_every_way(machine: Machine) {
+    let scene = Scene::new(machine, "rogue");
     let [_, db] = web_and_db();
     let rogue = Guest::rogue("web", &[0, 1]).disk("web");
-    let mut target = start(&scene, &[rogue, db], &["web", "db"]);
+    let mut target = scene.start(&[rogue, db], &partitions());
     target.be_patient(3);
     start_checksums(&mut target);
     let done = target.line("web", "ROGUE-DONE");

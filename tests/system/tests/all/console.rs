@@ -1,19 +1,24 @@
 //! One terminal for all.
 
-use tessera_system_tests::{Guest, Qemu, Scene, Target};
+use tessera_system_tests::{EVERY, Guest, Machine, Scene, Target, tests};
+
+tests! {
+    EVERY:
+        what_is_typed_goes_to_the_focused_guest_and_the_key_moves_the_focus,
+        a_long_text_is_typed_without_a_loss,
+        lines_of_a_guest_without_the_focus_are_shown_whole_and_labelled;
+}
 
 fn two_echoes(scene: &Scene) -> Target {
     let echo = |name, core| Guest::probe(name, &[core]).bootargs("probe.mode=echo");
-    let bundle = Some(scene.bundle(&[echo("web", 0), echo("db", 1)]));
-    let mut target = Target::start(Qemu { bundle, ..Qemu::default() }.board(), &["web", "db"]);
+    let mut target = scene.start(&[echo("web", 0), echo("db", 1)], &[]);
     target.line("web", "ECHO-READY");
     target.line("db", "ECHO-READY");
     target
 }
 
-#[test]
-fn what_is_typed_goes_to_the_focused_guest_and_the_key_moves_the_focus() {
-    let scene = Scene::new("console");
+fn what_is_typed_goes_to_the_focused_guest_and_the_key_moves_the_focus(machine: Machine) {
+    let scene = Scene::new(machine, "console");
     let mut target = two_echoes(&scene);
     target.send("one\n");
     target.line("web", "echo: one");
@@ -31,9 +36,8 @@ fn what_is_typed_goes_to_the_focused_guest_and_the_key_moves_the_focus() {
     target.line("web", "echo: four");
 }
 
-#[test]
-fn a_long_text_is_typed_without_a_loss() {
-    let scene = Scene::new("paste");
+fn a_long_text_is_typed_without_a_loss(machine: Machine) {
+    let scene = Scene::new(machine, "paste");
     let mut target = two_echoes(&scene);
     for round in 0..5 {
         let text: String = (0..300).map(|n| format!("{}-{} ", round, n)).collect();
@@ -44,15 +48,13 @@ fn a_long_text_is_typed_without_a_loss() {
     target.line("web", "ECHO-DONE");
 }
 
-#[test]
-fn lines_of_a_guest_without_the_focus_are_shown_whole_and_labelled() {
-    let scene = Scene::new("labels");
+fn lines_of_a_guest_without_the_focus_are_shown_whole_and_labelled(machine: Machine) {
+    let scene = Scene::new(machine, "labels");
     let guests = [
         Guest::probe("web", &[0]).bootargs("probe.mode=echo"),
         Guest::probe("db", &[1]).bootargs("probe.only=ids,memory,gic"),
     ];
-    let bundle = Some(scene.bundle(&guests));
-    let mut target = Target::start(Qemu { bundle, ..Qemu::default() }.board(), &["web", "db"]);
+    let mut target = scene.start(&guests, &[]);
     // Typed all the time, so that lines of the one fall into lines of the other.
     target.line("web", "ECHO-READY");
     for n in 0..50 {

@@ -1,13 +1,29 @@
 //! Which disks a guest sees, and what it may do with them.
 
 use tessera_system_tests::artefacts::{read, write};
-use tessera_system_tests::{Guest, Partition, Qemu, Scene, Target};
+use tessera_system_tests::{
+    Boot, EMULATED, EVERY, GICV3, Guest, Machine, Partition, Qemu, Scene, Target, tests,
+};
 
-use crate::{number, start, web_and_db};
+use crate::{number, partitions, web_and_db};
 
-#[test]
-fn a_read_only_disk_can_be_read_by_two_guests_and_written_by_none() {
-    let scene = Scene::new("read-only");
+tests! {
+    EVERY:
+        a_guest_has_its_disks_in_the_order_of_the_configuration,
+        a_partition_that_is_not_there_costs_only_the_guest_that_wants_it,
+        two_guests_write_and_read_back_at_the_same_time;
+    EMULATED:
+        a_read_only_disk_can_be_read_by_two_guests_and_written_by_none,
+        what_a_guest_writes_lands_in_its_partition_and_nowhere_else,
+        a_partition_that_is_given_twice_by_different_names_has_the_first_guest,
+        a_damaged_partition_table_is_replaced_by_its_backup_and_said_so,
+        a_board_without_a_disk_starts_the_guests_that_want_none;
+    GICV3:
+        a_legacy_disk_of_the_board_serves_as_well;
+}
+
+fn a_read_only_disk_can_be_read_by_two_guests_and_written_by_none(machine: Machine) {
+    let scene = Scene::new(machine, "read-only");
     let (disk, made) = scene.disk(&[Partition::ext4("base", 16, "shared")]);
     let before = read(&disk);
     let by_id = format!("PARTUUID={}", made[0].partuuid);
@@ -15,8 +31,8 @@ fn a_read_only_disk_can_be_read_by_two_guests_and_written_by_none() {
         Guest::debian("web", &[0]).read_only_disk("base"),
         Guest::debian("db", &[1]).read_only_disk(&by_id),
     ]));
-    let qemu = Qemu { bundle, disk: Some(disk.clone()), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web", "db"]);
+    let boot = Boot { bundle, disk: Some(disk.clone()) };
+    let mut target = Target::start(machine.board(&boot), &["web", "db"]);
     for guest in ["web", "db"] {
         target.prompt(guest);
         assert_eq!(target.shell(guest, "cat /sys/block/vda/ro"), "1");
@@ -28,15 +44,11 @@ fn a_read_only_disk_can_be_read_by_two_guests_and_written_by_none() {
     assert!(read(&disk) == before, "the disk has changed");
 }
 
-#[test]
-fn a_guest_has_its_disks_in_the_order_of_the_configuration() {
-    let scene = Scene::new("several-disks");
+fn a_guest_has_its_disks_in_the_order_of_the_configuration(machine: Machine) {
+    let scene = Scene::new(machine, "several-disks");
     let web = Guest::debian("web", &[0]).disk("c").disk("a").read_only_disk("b").memory("96M");
-    let bundle = Some(scene.bundle(&[web]));
     let partitions = [("a", 3), ("b", 5), ("c", 7)].map(|(name, mib)| Partition::empty(name, mib));
-    let (disk, _) = scene.disk(&partitions);
-    let qemu = Qemu { bundle, disk: Some(disk), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let mut target = scene.start(&[web], &partitions);
     target.prompt("web");
     let sizes = target.shell("web", "cat /sys/block/vd[abc]/size | tr '\\n' ' '");
     assert_eq!(sizes.trim(), format!("{} {} {}", 7 << 11, 3 << 11, 5 << 11));
@@ -44,16 +56,15 @@ fn a_guest_has_its_disks_in_the_order_of_the_configuration() {
     assert_eq!(target.shell("web", "cat /sys/block/vd[abc]/ro | tr '\\n' ' '").trim(), "0 0 1");
 }
 
-#[test]
-fn what_a_guest_writes_lands_in_its_partition_and_nowhere_else() {
-    let scene = Scene::new("partition");
+fn what_a_guest_writes_lands_in_its_partition_and_nowhere_else(machine: Machine) {
+    let scene = Scene::new(machine, "partition");
     let partitions =
         [Partition::empty("before", 4), Partition::empty("mine", 4), Partition::empty("behind", 4)];
     let (disk, made) = scene.disk(&partitions);
     let before = read(&disk);
     let bundle = Some(scene.bundle(&[Guest::debian("web", &[0]).disk("mine")]));
-    let qemu = Qemu { bundle, disk: Some(disk.clone()), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let boot = Boot { bundle, disk: Some(disk.clone()) };
+    let mut target = Target::start(machine.board(&boot), &["web"]);
     target.prompt("web");
     // It ends at the end of the disk with an error, which is the point.
     let fill = "tr '\\0' T </dev/zero 2>/dev/null >/dev/vda; sync; blockdev --getsize64 /dev/vda";
@@ -65,43 +76,38 @@ fn what_a_guest_writes_lands_in_its_partition_and_nowhere_else() {
     assert!(after[start..end].iter().all(|&byte| byte == b'T'));
 }
 
-#[test]
-fn a_partition_that_is_not_there_costs_only_the_guest_that_wants_it() {
-    let scene = Scene::new("no-partition");
+fn a_partition_that_is_not_there_costs_only_the_guest_that_wants_it(machine: Machine) {
+    let scene = Scene::new(machine, "no-partition");
     let guests = [
         Guest::probe("web", &[0]).disk("wbe").bootargs("probe.only=ids"),
         Guest::probe("db", &[1]).disk("db").bootargs("probe.only=ids"),
     ];
-    let (disk, _) = scene.disk(&[Partition::empty("web", 2), Partition::empty("db", 2)]);
-    let bundle = Some(scene.bundle(&guests));
-    let qemu = Qemu { bundle, disk: Some(disk), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["db"]);
+    let partitions = [Partition::empty("web", 2), Partition::empty("db", 2)];
+    let mut target = scene.start_only(&["db"], &guests, &partitions);
     let problem = target.line("tessera", "web/disk-0/partition:");
     assert!(problem.contains("wbe") && problem.contains("\"web\", \"db\""), "{problem}");
     target.expect("db", "PROBE-DONE");
 }
 
-#[test]
-fn a_partition_that_is_given_twice_by_different_names_has_the_first_guest() {
-    let scene = Scene::new("partition-twice");
+fn a_partition_that_is_given_twice_by_different_names_has_the_first_guest(machine: Machine) {
+    let scene = Scene::new(machine, "partition-twice");
     let (disk, made) = scene.disk(&[Partition::empty("web", 2)]);
     let by_id = format!("PARTUUID={}", made[0].partuuid);
     let bundle = Some(scene.bundle(&[
         Guest::probe("web", &[0]).disk("web").bootargs("probe.only=ids"),
         Guest::probe("db", &[1]).disk(&by_id),
     ]));
-    let qemu = Qemu { bundle, disk: Some(disk), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let boot = Boot { bundle, disk: Some(disk) };
+    let mut target = Target::start(machine.board(&boot), &["web"]);
     let problem = target.line("tessera", "db");
     assert!(problem.contains("web") || problem.contains("guest 0"), "{problem}");
     target.expect("web", "PROBE-DONE");
     assert!(!target.said("tessera").contains("db: 1 vCPU"));
 }
 
-#[test]
-fn two_guests_write_and_read_back_at_the_same_time() {
-    let scene = Scene::new("both-write");
-    let mut target = start(&scene, &web_and_db(), &["web", "db"]);
+fn two_guests_write_and_read_back_at_the_same_time(machine: Machine) {
+    let scene = Scene::new(machine, "both-write");
+    let mut target = scene.start(&web_and_db(), &partitions());
     let work = "for n in 1 2 3 4; do \
         dd if=/dev/urandom of=/mnt/$n bs=256k count=12 2>/dev/null; md5sum /mnt/$n >/tmp/sum; \
         sync; echo 3 >/proc/sys/vm/drop_caches; md5sum -c /tmp/sum >/dev/null || echo BAD; \
@@ -119,42 +125,39 @@ fn two_guests_write_and_read_back_at_the_same_time() {
     }
 }
 
-#[test]
-fn a_legacy_disk_of_the_board_serves_as_well() {
-    let scene = Scene::new("legacy");
+fn a_legacy_disk_of_the_board_serves_as_well(machine: Machine) {
+    let scene = Scene::new(machine, "legacy");
     let (disk, _) = scene.disk(&[Partition::ext4("web", 16, "old but good")]);
     let bundle = Some(scene.bundle(&[Guest::debian("web", &[1]).disk("web")]));
-    let qemu = Qemu { bundle, disk: Some(disk), legacy_disk: true, ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let qemu = Qemu { legacy_disk: true, ..Qemu::new(machine) };
+    let boot = Boot { bundle, disk: Some(disk) };
+    let mut target = Target::start(qemu.board(&boot), &["web"]);
     target.prompt("web");
     assert_eq!(target.shell("web", "cat /mnt/marker"), "old but good");
     target.shell("web", "cp /bin/busybox /mnt && sync && echo 3 >/proc/sys/vm/drop_caches");
     target.shell("web", "cmp /bin/busybox /mnt/busybox");
 }
 
-#[test]
-fn a_damaged_partition_table_is_replaced_by_its_backup_and_said_so() {
-    let scene = Scene::new("backup-table");
+fn a_damaged_partition_table_is_replaced_by_its_backup_and_said_so(machine: Machine) {
+    let scene = Scene::new(machine, "backup-table");
     let (disk, _) = scene.disk(&[Partition::empty("web", 2)]);
     let mut bytes = read(&disk);
     bytes[512..1024].fill(0xee);
     write(&disk, &bytes);
     let guest = Guest::probe("web", &[0]).disk("web").bootargs("probe.only=disk");
     let bundle = Some(scene.bundle(&[guest]));
-    let qemu = Qemu { bundle, disk: Some(disk), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let boot = Boot { bundle, disk: Some(disk) };
+    let mut target = Target::start(machine.board(&boot), &["web"]);
     target.line("tessera", "backup");
     let done = target.line("web", "PROBE-DONE");
     assert_eq!(number(&done, "failed"), 0, "{done}");
 }
 
-#[test]
-fn a_board_without_a_disk_starts_the_guests_that_want_none() {
-    let scene = Scene::new("no-disk");
+fn a_board_without_a_disk_starts_the_guests_that_want_none(machine: Machine) {
+    let scene = Scene::new(machine, "no-disk");
     let web = Guest::probe("web", &[0]).disk("web");
     let db = Guest::probe("db", &[1]).bootargs("probe.only=ids");
-    let qemu = Qemu { bundle: Some(scene.bundle(&[web, db])), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["db"]);
+    let mut target = scene.start_only(&["db"], &[web, db], &[]);
     let problem = target.line("tessera", "web");
     assert!(problem.contains("disk"), "{problem}");
     target.line("db", "PROBE-DONE");

@@ -3,15 +3,28 @@
 use std::process::Command;
 
 use tessera_system_tests::artefacts::{Artefact, run};
-use tessera_system_tests::{Guest, Qemu, Scene, Target};
+use tessera_system_tests::{Boot, EVERY, GICV3, Guest, Machine, Qemu, Scene, Target, VIRT, tests};
 
-use crate::{number, start, web_and_db};
+use crate::{number, partitions, web_and_db};
 
-#[test]
-fn a_guest_may_have_all_four_cores() {
-    let scene = Scene::new("four");
+tests! {
+    EVERY:
+        a_guest_may_have_all_four_cores,
+        debian_finds_what_it_was_promised_and_complains_of_nothing,
+        guests_of_the_same_kernel_with_a_core_each_run_side_by_side;
+    VIRT:
+        a_guest_whose_cores_the_board_does_not_have_is_left_out_and_the_other_starts,
+        a_small_board_with_one_core_runs_a_guest,
+        eight_guests_with_a_core_each_fill_a_board;
+    GICV3:
+        a_kernel_packed_with_gzip_is_unpacked,
+        a_guest_may_have_memory_beyond_the_first_four_gigabytes;
+}
+
+fn a_guest_may_have_all_four_cores(machine: Machine) {
+    let scene = Scene::new(machine, "four");
     let guest = Guest::debian("web", &[3, 1, 0, 2]).disk("web");
-    let mut target = start(&scene, &[guest], &["web"]);
+    let mut target = scene.start(&[guest], &partitions());
     assert_eq!(number(&target.line("web", "GUEST-READY"), "cpus"), 4);
     target.prompt("web");
     // Each of them takes work and its own timer's interrupts.
@@ -29,11 +42,10 @@ fn a_guest_may_have_all_four_cores() {
     assert_eq!(target.shell("web", "nproc"), "4");
 }
 
-#[test]
-fn debian_finds_what_it_was_promised_and_complains_of_nothing() {
-    let scene = Scene::new("dmesg");
+fn debian_finds_what_it_was_promised_and_complains_of_nothing(machine: Machine) {
+    let scene = Scene::new(machine, "dmesg");
     let guest = Guest::debian("web", &[2, 3]).disk("web").bootargs("earlycon");
-    let mut target = start(&scene, &[guest], &["web"]);
+    let mut target = scene.start(&[guest], &partitions());
     target.prompt("web");
     let log = target.shell("web", "dmesg");
     for found in [
@@ -55,15 +67,14 @@ fn debian_finds_what_it_was_promised_and_complains_of_nothing() {
     }
 }
 
-#[test]
-fn a_kernel_packed_with_gzip_is_unpacked() {
-    let scene = Scene::new("gzip");
+fn a_kernel_packed_with_gzip_is_unpacked(machine: Machine) {
+    let scene = Scene::new(machine, "gzip");
     let packed = scene.path("vmlinuz.gz");
     let shell =
         format!("gzip -1 -c '{}' >'{}'", Artefact::Kernel.path().display(), packed.display());
     run(Command::new("sh").args(["-c", &shell]));
     let guest = Guest::debian("web", &[0]).kernel(packed).disk("web");
-    let mut target = start(&scene, &[guest], &["web"]);
+    let mut target = scene.start(&[guest], &partitions());
     target.line("web", "GUEST-READY web cpus=1 ");
     // And again from the same bundle.
     target.prompt("web");
@@ -71,31 +82,30 @@ fn a_kernel_packed_with_gzip_is_unpacked() {
     target.line("web", "GUEST-READY web cpus=1 ");
 }
 
-#[test]
-fn a_guest_whose_cores_the_board_does_not_have_is_left_out_and_the_other_starts() {
-    let scene = Scene::new("two-cores");
+fn a_guest_whose_cores_the_board_does_not_have_is_left_out_and_the_other_starts(machine: Machine) {
+    let scene = Scene::new(machine, "two-cores");
     let bundle = Some(scene.bundle(&web_and_db()));
-    let (disk, _) = scene.disk(&crate::partitions());
-    let qemu = Qemu { bundle, disk: Some(disk), cores: 2, ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let (disk, _) = scene.disk(&partitions());
+    let qemu = Qemu { cores: 2, ..Qemu::new(machine) };
+    let boot = Boot { bundle, disk: Some(disk) };
+    let mut target = Target::start(qemu.board(&boot), &["web"]);
     let problem = target.line("tessera", "db/cpus:");
     assert!(problem.contains("core 2"), "{problem}");
     target.line("web", "GUEST-READY web cpus=2 ");
 }
 
-#[test]
-fn a_guest_may_have_memory_beyond_the_first_four_gigabytes() {
+fn a_guest_may_have_memory_beyond_the_first_four_gigabytes(machine: Machine) {
     // From 1 GiB on. All of it is cleared, so this host has to have it.
     const MIB: u64 = 3328;
     let available = host_memory_mib();
     if available < 2 * MIB {
         return eprintln!("left out: this host has {available} MiB, too little for such a guest");
     }
-    let scene = Scene::new("big-guest");
+    let scene = Scene::new(machine, "big-guest");
     let guest = Guest::debian("web", &[0, 1, 2, 3]).memory(&format!("{MIB}M"));
-    let qemu =
-        Qemu { bundle: Some(scene.bundle(&[guest])), memory: "8G".into(), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let boot = Boot { bundle: Some(scene.bundle(&[guest])), disk: None };
+    let qemu = Qemu { memory: "8G".into(), ..Qemu::new(machine) };
+    let mut target = Target::start(qemu.board(&boot), &["web"]);
     target.be_patient(2);
     let mem = number(&target.line("web", "GUEST-READY"), "mem") >> 10;
     assert!((MIB - 200..MIB).contains(&mem), "{mem}");
@@ -109,13 +119,11 @@ fn host_memory_mib() -> u64 {
     kib.unwrap_or(0) >> 10
 }
 
-#[test]
-fn guests_of_the_same_kernel_with_a_core_each_run_side_by_side() {
-    let scene = Scene::new("four-guests");
+fn guests_of_the_same_kernel_with_a_core_each_run_side_by_side(machine: Machine) {
+    let scene = Scene::new(machine, "four-guests");
     let names = ["a", "b", "c", "d"];
     let guests = [0, 1, 2, 3].map(|n| Guest::debian(names[n as usize], &[n]).memory("96M"));
-    let bundle = Some(scene.bundle(&guests));
-    let mut target = Target::start(Qemu { bundle, ..Qemu::default() }.board(), &names);
+    let mut target = scene.start(&guests, &[]);
     target.be_patient(2);
     for name in names {
         let ready = target.line(name, "GUEST-READY");
@@ -127,23 +135,21 @@ fn guests_of_the_same_kernel_with_a_core_each_run_side_by_side() {
     }
 }
 
-#[test]
-fn a_small_board_with_one_core_runs_a_guest() {
-    let scene = Scene::new("small");
+fn a_small_board_with_one_core_runs_a_guest(machine: Machine) {
+    let scene = Scene::new(machine, "small");
     let bundle = Some(scene.bundle(&[Guest::debian("web", &[0]).memory("64M").disk("web")]));
-    let (disk, _) = scene.disk(&crate::partitions());
-    let qemu =
-        Qemu { bundle, disk: Some(disk), cores: 1, memory: "192M".into(), ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &["web"]);
+    let (disk, _) = scene.disk(&partitions());
+    let qemu = Qemu { cores: 1, memory: "192M".into(), ..Qemu::new(machine) };
+    let boot = Boot { bundle, disk: Some(disk) };
+    let mut target = Target::start(qemu.board(&boot), &["web"]);
     let ready = target.line("web", "GUEST-READY");
     assert_eq!(number(&ready, "cpus"), 1, "{ready}");
     target.prompt("web");
     assert_eq!(target.shell("web", "cat /mnt/marker"), "this is web");
 }
 
-#[test]
-fn eight_guests_with_a_core_each_fill_a_board() {
-    let scene = Scene::new("eight");
+fn eight_guests_with_a_core_each_fill_a_board(machine: Machine) {
+    let scene = Scene::new(machine, "eight");
     let names: Vec<String> = (0..8).map(|n| format!("guest{n}")).collect();
     let guest = |(n, name): (usize, &String)| {
         Guest::probe(name, &[n as u32]).memory("16M").bootargs("probe.only=ids,gic,memory,aborts")
@@ -151,7 +157,8 @@ fn eight_guests_with_a_core_each_fill_a_board() {
     let guests: Vec<Guest> = names.iter().enumerate().map(guest).collect();
     let bundle = Some(scene.bundle(&guests));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut target = Target::start(Qemu { bundle, cores: 8, ..Qemu::default() }.board(), &names);
+    let qemu = Qemu { cores: 8, ..Qemu::new(machine) };
+    let mut target = Target::start(qemu.board(&Boot { bundle, disk: None }), &names);
     for name in names {
         let done = target.line(name, "PROBE-DONE");
         if number(&done, "failed") != 0 {

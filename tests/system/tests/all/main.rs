@@ -1,18 +1,36 @@
 //! Tessera with its guests on a board, as a user sees it.
 //!
-//! `cargo xtask test` makes what is booted and runs this with `--test-threads=1`; a part of a name picks tests.
+//! `cargo xtask test` makes what is booted and runs this; a part of a name picks tests.
 
 mod attacks;
 mod console;
 mod disks;
 mod machines;
 mod panics;
+mod power;
 mod probe;
 mod reboots;
 mod refusals;
 mod sample;
 
-use tessera_system_tests::{Guest, Partition, Qemu, Scene, Target};
+use std::process::ExitCode;
+
+use tessera_system_tests::{Guest, Partition, harness};
+
+fn main() -> ExitCode {
+    harness::run(&[
+        sample::TESTS,
+        probe::TESTS,
+        attacks::TESTS,
+        reboots::TESTS,
+        disks::TESTS,
+        power::TESTS,
+        console::TESTS,
+        machines::TESTS,
+        refusals::TESTS,
+        panics::TESTS,
+    ])
+}
 
 /// The two Debian guests of most tests, each with a disk of its own size and content.
 fn web_and_db() -> [Guest; 2] {
@@ -21,14 +39,6 @@ fn web_and_db() -> [Guest; 2] {
 
 fn partitions() -> [Partition; 2] {
     [Partition::ext4("web", 16, "this is web"), Partition::ext4("db", 24, "this is db")]
-}
-
-/// Starts these guests on the sample's board with the disk of [`partitions`].
-fn start(scene: &Scene, guests: &[Guest], names: &[&str]) -> Target {
-    let bundle = Some(scene.bundle(guests));
-    let (disk, _) = scene.disk(&partitions());
-    let qemu = Qemu { bundle, disk: Some(disk), ..Qemu::default() };
-    Target::start(qemu.board(), names)
 }
 
 /// The number of `key=N` in a line.

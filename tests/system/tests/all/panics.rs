@@ -1,12 +1,19 @@
 //! Tessera itself fails, on purpose: it says what it knows, stops all cores and tells the caller.
 
-use tessera_system_tests::{Qemu, Target};
+use tessera_system_tests::{Boot, GICV3, Machine, Qemu, Target, tests};
+
+tests! {
+    GICV3:
+        a_panic_says_its_message_and_place_and_ends_the_board_with_a_failure,
+        wild_accesses_of_the_hypervisor_fault_and_show_its_registers,
+        a_panic_traces_back_to_the_beginning;
+}
 
 /// Provokes a failure of this kind and returns all that was said about it.
-fn panic(kind: &str) -> String {
+fn panic(machine: Machine, kind: &str) -> String {
     let command_line = format!("tessera.panic={kind}");
-    let qemu = Qemu { command_line, semihosting: true, ..Qemu::default() };
-    let mut target = Target::start(qemu.board(), &[]);
+    let qemu = Qemu { command_line, semihosting: true, ..Qemu::new(machine) };
+    let mut target = Target::start(qemu.board(&Boot::default()), &[]);
     target.let_panic();
     target.line("tessera", "TESSERA PANIC on core 0");
     target.line("tessera", "The other cores are stopped");
@@ -14,9 +21,8 @@ fn panic(kind: &str) -> String {
     target.said("tessera")
 }
 
-#[test]
-fn a_panic_says_its_message_and_place_and_ends_the_board_with_a_failure() {
-    let said = panic("message");
+fn a_panic_says_its_message_and_place_and_ends_the_board_with_a_failure(machine: Machine) {
+    let said = panic(machine, "message");
     assert!(said.contains("provoked by tessera.panic=message"), "{said}");
     assert!(said.contains("panic.rs:"), "{said}");
 }
@@ -29,13 +35,12 @@ fn class_and_status(said: &str) -> (u64, u64) {
     (esr >> 26, esr & 0x3c)
 }
 
-#[test]
-fn wild_accesses_of_the_hypervisor_fault_and_show_its_registers() {
+fn wild_accesses_of_the_hypervisor_fault_and_show_its_registers(machine: Machine) {
     // Translation faults (4) where nothing is mapped, permission faults (12) where something is.
     for (kind, class, status) in
         [("abort", 0x25, 4), ("write", 0x25, 12), ("execute", 0x21, 12), ("stack", 0x25, 4)]
     {
-        let said = panic(kind);
+        let said = panic(machine, kind);
         assert_eq!(class_and_status(&said), (class, status), "{kind}: {said}");
         for part in ["FAR", "ELR", "SPSR", "x0 ", "x30 ", "#0 "] {
             assert!(said.contains(part), "{kind}: no {part} in {said}");
@@ -43,9 +48,8 @@ fn wild_accesses_of_the_hypervisor_fault_and_show_its_registers() {
     }
 }
 
-#[test]
-fn a_panic_traces_back_to_the_beginning() {
-    let said = panic("message");
+fn a_panic_traces_back_to_the_beginning(machine: Machine) {
+    let said = panic(machine, "message");
     let frames = said.lines().filter(|line| line.trim_start().starts_with('#')).count();
     assert!(frames >= 2, "{said}");
 }

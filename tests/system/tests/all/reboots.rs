@@ -1,7 +1,18 @@
 //! Guests that stop, start again or crash, each alone.
 
-use crate::{number, start, web_and_db};
-use tessera_system_tests::{Scene, Target};
+use crate::{number, partitions, web_and_db};
+use tessera_system_tests::{EMULATED, EVERY, Machine, Scene, Target, VIRT, tests};
+
+tests! {
+    EVERY:
+        what_was_written_and_synced_is_there_after_a_reboot_and_in_no_other_guests_disk,
+        one_guest_computes_undisturbed_while_the_other_reboots_ten_times,
+        a_guest_that_resets_amid_its_disk_traffic_harms_neither_its_disk_nor_the_other;
+    EMULATED:
+        a_guest_that_powers_off_leaves_the_other_and_the_last_one_turns_the_board_off;
+    VIRT:
+        a_guest_whose_kernel_panics_starts_again_alone;
+}
 
 /// Lets `db` check its disk's content over and over, one line a round: `SUM n=N hash`. It leaves the host some time for the
 /// other guest, too.
@@ -40,10 +51,11 @@ fn sums(said: &str) -> Vec<&str> {
     lines.filter(|line| line.starts_with("SUM n=")).collect()
 }
 
-#[test]
-fn what_was_written_and_synced_is_there_after_a_reboot_and_in_no_other_guests_disk() {
-    let scene = Scene::new("reboot");
-    let mut target = start(&scene, &web_and_db(), &["web", "db"]);
+fn what_was_written_and_synced_is_there_after_a_reboot_and_in_no_other_guests_disk(
+    machine: Machine,
+) {
+    let scene = Scene::new(machine, "reboot");
+    let mut target = scene.start(&web_and_db(), &partitions());
     target.prompt("web");
     target.shell("web", "echo kept >/mnt/note && md5sum /bin/busybox >/mnt/sum && sync");
     target.send("reboot -f\n");
@@ -58,11 +70,10 @@ fn what_was_written_and_synced_is_there_after_a_reboot_and_in_no_other_guests_di
     assert_eq!(target.said("db").matches("GUEST-READY").count(), 1);
 }
 
-#[test]
-fn one_guest_computes_undisturbed_while_the_other_reboots_ten_times() {
-    let scene = Scene::new("reboots");
+fn one_guest_computes_undisturbed_while_the_other_reboots_ten_times(machine: Machine) {
+    let scene = Scene::new(machine, "reboots");
     let [web, db] = web_and_db();
-    let mut target = start(&scene, &[web.bootargs("t.end=reboot"), db], &["web", "db"]);
+    let mut target = scene.start(&[web.bootargs("t.end=reboot"), db], &partitions());
     start_checksums(&mut target);
     for _ in 0..=10 {
         target.line("web", "GUEST-READY web cpus=2 ");
@@ -71,16 +82,16 @@ fn one_guest_computes_undisturbed_while_the_other_reboots_ten_times() {
     assert!(target.said("tessera").matches("web starts anew").count() >= 10);
 }
 
-#[test]
-fn a_guest_that_resets_amid_its_disk_traffic_harms_neither_its_disk_nor_the_other() {
-    let scene = Scene::new("traffic");
+fn a_guest_that_resets_amid_its_disk_traffic_harms_neither_its_disk_nor_the_other(
+    machine: Machine,
+) {
+    let scene = Scene::new(machine, "traffic");
     let [web, db] = web_and_db();
     // Reads and writes are under way, and a vCPU is in each, when the reset comes; no sync.
     let script = "dd if=/dev/vda of=/dev/null bs=1M & \
                   (while :; do dd if=/dev/zero of=/mnt/new bs=64k count=64; done) & \
                   usleep 150000; echo b >/proc/sysrq-trigger; sleep 9";
-    let web = web.bootargs(&format!("t.run={}", base64(script)));
-    let mut target = start(&scene, &[web, db], &["web", "db"]);
+    let mut target = scene.start(&[web.script(script), db], &partitions());
     start_checksums(&mut target);
     for _ in 0..5 {
         target.line("web", "GUEST-READY web cpus=2 ");
@@ -89,32 +100,10 @@ fn a_guest_that_resets_amid_its_disk_traffic_harms_neither_its_disk_nor_the_othe
     assert!(!target.said("web").contains("cannot mount"), "{}", target.said("web"));
 }
 
-/// For a command line, which has no spaces.
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for three in text.as_bytes().chunks(3) {
-        let bits = three.iter().fold(0, |bits, &byte| bits << 8 | u32::from(byte))
-            << (8 * (3 - three.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= three.len() { digit.into() } else { '=' });
-        }
-    }
-    out
-}
-
-#[test]
-fn a_command_line_can_carry_a_script() {
-    assert_eq!(base64("echo hi"), "ZWNobyBoaQ==");
-    assert_eq!(base64("a b"), "YSBi");
-}
-
-#[test]
-fn a_guest_whose_kernel_panics_starts_again_alone() {
-    let scene = Scene::new("panic");
+fn a_guest_whose_kernel_panics_starts_again_alone(machine: Machine) {
+    let scene = Scene::new(machine, "panic");
     let [web, db] = web_and_db();
-    let mut target = start(&scene, &[web.bootargs("panic=1"), db], &["web", "db"]);
+    let mut target = scene.start(&[web.bootargs("panic=1"), db], &partitions());
     start_checksums(&mut target);
     target.prompt("web");
     target.send("echo c >/proc/sysrq-trigger\n");
@@ -123,10 +112,9 @@ fn a_guest_whose_kernel_panics_starts_again_alone() {
     check_checksums(&mut target);
 }
 
-#[test]
-fn a_guest_that_powers_off_leaves_the_other_and_the_last_one_turns_the_board_off() {
-    let scene = Scene::new("poweroff");
-    let mut target = start(&scene, &web_and_db(), &["web", "db"]);
+fn a_guest_that_powers_off_leaves_the_other_and_the_last_one_turns_the_board_off(machine: Machine) {
+    let scene = Scene::new(machine, "poweroff");
+    let mut target = scene.start(&web_and_db(), &partitions());
     target.prompt("web");
     target.send("poweroff -f\n");
     target.line("tessera", "web stopped: it switched itself off");

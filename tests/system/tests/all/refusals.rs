@@ -5,7 +5,21 @@ use std::path::{Path, PathBuf};
 use tessera_system_tests::artefacts::{Artefact, read};
 use tessera_system_tests::config::dts;
 use tessera_system_tests::scene::try_bundle;
-use tessera_system_tests::{Guest, Qemu, Scene, Target};
+use tessera_system_tests::{Boot, GICV3, Guest, Machine, Qemu, Scene, Target, tests};
+
+tests! {
+    GICV3:
+        without_a_bundle_the_message_says_how_to_make_one,
+        an_initrd_that_is_no_bundle_is_told_from_one,
+        a_truncated_bundle_is_refused_wherever_it_ends,
+        a_damaged_configuration_is_refused,
+        a_damaged_kernel_costs_only_its_own_guest,
+        entered_without_el2_the_message_says_how_to_get_it,
+        memory_that_the_board_does_not_have_costs_only_its_own_guest,
+        a_board_on_which_no_guest_can_start_ends_with_a_failure,
+        what_is_wrong_in_a_configuration_is_said_with_its_line,
+        a_bundle_is_listed_by_other_tools;
+}
 
 fn probe() -> Guest {
     Guest::probe("web", &[0]).bootargs("probe.only=ids")
@@ -13,16 +27,17 @@ fn probe() -> Guest {
 
 /// Starts a board that has to end with a failure, and returns Tessera's line with `what`.
 #[track_caller]
-fn refused(qemu: Qemu, what: &str) -> String {
-    let mut target = Target::start(Qemu { semihosting: true, ..qemu }.board(), &[]);
+fn refused(machine: Machine, boot: &Boot, what: &str) -> String {
+    let qemu = Qemu { semihosting: true, ..Qemu::new(machine) };
+    let mut target = Target::start(qemu.board(boot), &[]);
     let line = target.line("tessera", what);
     let status = target.end();
     assert_eq!(status, 1, "the exit status tells of no failure");
     line
 }
 
-fn with(bundle: impl Into<PathBuf>) -> Qemu {
-    Qemu { bundle: Some(bundle.into()), ..Qemu::default() }
+fn with(bundle: impl Into<PathBuf>) -> Boot {
+    Boot { bundle: Some(bundle.into()), disk: None }
 }
 
 /// Where `part` is in `whole`.
@@ -31,91 +46,75 @@ fn position(whole: &[u8], part: &[u8]) -> usize {
     whole.windows(part.len()).position(|window| window == part).expect("it is in there")
 }
 
-#[test]
-fn without_a_bundle_the_message_says_how_to_make_one() {
-    let line = refused(Qemu::default(), "no bundle");
+fn without_a_bundle_the_message_says_how_to_make_one(machine: Machine) {
+    let line = refused(machine, &Boot::default(), "no bundle");
     assert!(line.contains("cargo xtask bundle"), "{line}");
 }
 
-#[test]
-fn an_initrd_that_is_no_bundle_is_told_from_one() {
-    let line = refused(with(Artefact::Ramdisk.path()), "bundle");
+fn an_initrd_that_is_no_bundle_is_told_from_one(machine: Machine) {
+    let line = refused(machine, &with(Artefact::Ramdisk.path()), "bundle");
     assert!(line.contains("cargo xtask bundle"), "{line}");
 }
 
-#[test]
-fn a_truncated_bundle_is_refused_wherever_it_ends() {
-    let scene = Scene::new("truncated");
+fn a_truncated_bundle_is_refused_wherever_it_ends(machine: Machine) {
+    let scene = Scene::new(machine, "truncated");
     let whole = read(&scene.bundle(&[probe()]));
     for length in [100, whole.len() / 2, whole.len() - 1] {
         let bundle = scene.file("truncated.itb", &whole[..length]);
-        let line = refused(with(bundle), "bundle:");
+        let line = refused(machine, &with(bundle), "bundle:");
         assert!(line.contains("truncated") || line.contains("bytes"), "{line}");
     }
 }
 
-#[test]
-fn a_damaged_configuration_is_refused() {
-    let scene = Scene::new("bad-config");
+fn a_damaged_configuration_is_refused(machine: Machine) {
+    let scene = Scene::new(machine, "bad-config");
     let mut bytes = read(&scene.bundle(&[probe()]));
     let at = position(&bytes, b"probe.only=ids");
     bytes[at] ^= 0x20;
-    let line = refused(with(scene.file("damaged.itb", &bytes)), "bundle:");
+    let line = refused(machine, &with(scene.file("damaged.itb", &bytes)), "bundle:");
     assert!(line.contains("config") && line.contains("sha256"), "{line}");
 }
 
-#[test]
-fn a_damaged_kernel_costs_only_its_own_guest() {
-    let scene = Scene::new("bad-hash");
+fn a_damaged_kernel_costs_only_its_own_guest(machine: Machine) {
+    let scene = Scene::new(machine, "bad-hash");
     let rogue = Guest::rogue("web", &[0]);
     let db = Guest::probe("db", &[1]).bootargs("probe.only=ids");
     let mut bytes = read(&scene.bundle(&[rogue, db]));
     let at = position(&bytes, &Artefact::Rogue.bytes()[..4096]);
     bytes[at + 2048] ^= 1;
-    let qemu = with(scene.file("damaged.itb", &bytes));
-    let mut target = Target::start(qemu.board(), &["db"]);
+    let boot = with(scene.file("damaged.itb", &bytes));
+    let mut target = Target::start(machine.board(&boot), &["db"]);
     let line = target.line("tessera", "sha256");
     assert!(line.contains("rogue.img"), "{line}");
     target.line("db", "PROBE-DONE");
     assert!(!target.said("tessera").contains("web: 1 vCPU"));
 }
 
-#[test]
-fn entered_without_el2_the_message_says_how_to_get_it() {
-    for machine in ["gic-version=3", "gic-version=2"] {
-        let qemu = Qemu { machine: machine.into(), ..Qemu::default() };
-        let mut target = Target::start(qemu.board(), &[]);
+fn entered_without_el2_the_message_says_how_to_get_it(machine: Machine) {
+    for options in ["virt,gic-version=3", "virt,gic-version=2"] {
+        let qemu = Qemu { machine: options.into(), ..Qemu::new(machine) };
+        let mut target = Target::start(qemu.board(&Boot::default()), &[]);
         target.line("tessera", "entered at EL1");
         target.line("tessera", "virtualization=on");
         target.end();
     }
 }
 
-#[test]
-fn a_board_without_a_gicv3_is_refused() {
-    let scene = Scene::new("gicv2");
-    let machine = "virtualization=on,gic-version=2".into();
-    let line = refused(Qemu { machine, ..with(scene.bundle(&[probe()])) }, "gic-v3");
-    assert!(line.contains("gic-version=3"), "{line}");
-}
-
-#[test]
-fn memory_that_the_board_does_not_have_costs_only_its_own_guest() {
-    let scene = Scene::new("memory");
+fn memory_that_the_board_does_not_have_costs_only_its_own_guest(machine: Machine) {
+    let scene = Scene::new(machine, "memory");
     let web = Guest::probe("web", &[0]).memory("4G");
     let db = Guest::probe("db", &[1]).bootargs("probe.only=ids");
     let bundle = scene.bundle(&[web, db]);
-    let mut target = Target::start(with(bundle).board(), &["db"]);
+    let mut target = Target::start(machine.board(&with(bundle)), &["db"]);
     let line = target.line("tessera", "web/memory:");
     assert!(line.contains('M') || line.contains("MiB"), "{line}");
     target.line("db", "PROBE-DONE");
 }
 
-#[test]
-fn a_board_on_which_no_guest_can_start_ends_with_a_failure() {
-    let scene = Scene::new("nobody");
+fn a_board_on_which_no_guest_can_start_ends_with_a_failure(machine: Machine) {
+    let scene = Scene::new(machine, "nobody");
     let bundle = scene.bundle(&[Guest::probe("web", &[7]).disk("web")]);
-    let line = refused(with(bundle), "no guest can be started");
+    let line = refused(machine, &with(bundle), "no guest can be started");
     assert!(line.contains("configuration"), "{line}");
 }
 
@@ -135,9 +134,8 @@ fn line_of(text: &str, what: &str) -> usize {
     text.lines().position(|line| line.contains(what)).expect("it is in there") + 1
 }
 
-#[test]
-fn what_is_wrong_in_a_configuration_is_said_with_its_line() {
-    let scene = Scene::new("bundle");
+fn what_is_wrong_in_a_configuration_is_said_with_its_line(machine: Machine) {
+    let scene = Scene::new(machine, "bundle");
     let good = dts(&[probe(), Guest::probe("db", &[1])]);
     let elf = scene.file("kernel.elf", b"\x7fELF and more");
     let kernel = format!("kernel = \"{}\"", Artefact::Probe.path().display());
@@ -163,9 +161,8 @@ fn what_is_wrong_in_a_configuration_is_said_with_its_line() {
     assert!(not_packed(&scene, "/dts-v1/;\n/ { web { \n").contains("refused.dts:"));
 }
 
-#[test]
-fn a_bundle_is_listed_by_other_tools() {
-    let scene = Scene::new("dumpimage");
+fn a_bundle_is_listed_by_other_tools(machine: Machine) {
+    let scene = Scene::new(machine, "dumpimage");
     let bundle = scene.bundle(&[probe()]);
     let listed = list(&bundle);
     for word in ["config", "file-1", "AArch64", "sha256"] {

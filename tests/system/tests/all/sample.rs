@@ -1,21 +1,35 @@
 //! The sample configuration of the README, as it is in the tree, on the boards that it has to run on.
 
-use tessera_system_tests::artefacts::root;
-use tessera_system_tests::{Partition, Qemu, Scene, Target};
+use tessera_system_tests::{
+    Board, Boot, EVERY, GICV3, Machine, Partition, Qemu, Scene, Target, VIRT, tests,
+};
 
 use crate::number;
+
+tests! {
+    EVERY:
+        both_debian_guests_reach_their_shell_and_see_just_their_own_cpus_ram_and_disk;
+    VIRT:
+        the_sample_runs_on_a_core_with_everything_that_there_is;
+    GICV3:
+        the_sample_runs_on_a_board_with_eight_gigabytes;
+}
 
 const WEB_MIB: u64 = 16;
 const DB_MIB: u64 = 24;
 
 /// Boots the sample and looks at each guest's machine from inside.
-fn both_guests_see_just_their_own(name: &str, qemu: Qemu) {
-    let scene = Scene::new(name);
-    let bundle = Some(scene.bundle_of(&root().join("platforms/qemu-virt/tessera.dts")));
+fn both_guests_see_just_their_own(
+    machine: Machine,
+    name: &str,
+    board: impl Fn(&Boot) -> Box<dyn Board>,
+) {
+    let scene = Scene::new(machine, name);
+    let bundle = Some(scene.bundle_of(&machine.sample()));
     let web = Partition::ext4("web", WEB_MIB, "this is web");
     let (disk, _) = scene.disk(&[web, Partition::ext4("db", DB_MIB, "this is db")]);
-    let qemu = Qemu { bundle, disk: Some(disk), ..qemu };
-    let mut target = Target::start(qemu.board(), &["web", "db"]);
+    let boot = Boot { bundle, disk: Some(disk) };
+    let mut target = Target::start(board(&boot), &["web", "db"]);
     for (guest, mib) in [("web", WEB_MIB), ("db", DB_MIB)] {
         let ready = target.line(guest, "GUEST-READY");
         assert!(ready.contains(&format!("GUEST-READY {guest} ")), "{ready}");
@@ -38,17 +52,16 @@ fn both_guests_see_just_their_own(name: &str, qemu: Qemu) {
     }
 }
 
-#[test]
-fn both_debian_guests_reach_their_shell_and_see_just_their_own_cpus_ram_and_disk() {
-    both_guests_see_just_their_own("sample", Qemu::default());
+fn both_debian_guests_reach_their_shell_and_see_just_their_own_cpus_ram_and_disk(machine: Machine) {
+    both_guests_see_just_their_own(machine, "sample", |boot| machine.board(boot));
 }
 
-#[test]
-fn the_sample_runs_on_a_core_with_everything_that_there_is() {
-    both_guests_see_just_their_own("sample-max", Qemu { cpu: "max".into(), ..Qemu::default() });
+fn the_sample_runs_on_a_core_with_everything_that_there_is(machine: Machine) {
+    let qemu = Qemu { cpu: "max".into(), ..Qemu::new(machine) };
+    both_guests_see_just_their_own(machine, "sample-max", |boot| qemu.board(boot));
 }
 
-#[test]
-fn the_sample_runs_on_a_board_with_eight_gigabytes() {
-    both_guests_see_just_their_own("sample-8g", Qemu { memory: "8G".into(), ..Qemu::default() });
+fn the_sample_runs_on_a_board_with_eight_gigabytes(machine: Machine) {
+    let qemu = Qemu { memory: "8G".into(), ..Qemu::new(machine) };
+    both_guests_see_just_their_own(machine, "sample-8g", |boot| qemu.board(boot));
 }
