@@ -96,9 +96,7 @@ impl<'a> Walk<'a> {
             let before = self.cursor;
             match self.cursor.next() {
                 Ok(Token::Prop(property)) => {
-                    if matches!(property.initial(), Some(b'#' | b'r' | b'd')) {
-                        self.note(property);
-                    }
+                    self.note(property);
                     each(property);
                 }
                 // The properties come first, so all have been seen. The next node stays for the next call.
@@ -120,21 +118,26 @@ impl<'a> Walk<'a> {
         let depth = self.open;
         let cells =
             depth.checked_sub(1).and_then(|parent| self.buses.get(parent)).map(|bus| bus.cells);
-        *self.buses.get_mut(depth)? = Bus::ROOT;
+        let bus = self.buses.get_mut(depth)?;
+        // One by one: a copy of the whole is longer.
+        bus.cells = Cells::DEFAULT;
+        bus.ranges = None;
+        bus.dma_ranges = None;
         self.open += 1;
         let node = Node { name, inside: self.cursor };
         Some(Visit { node, depth, cells: cells.unwrap_or(Cells::DEFAULT) })
     }
 
+    #[inline(always)]
     fn note(&mut self, property: Property<'a>) {
         let Some(bus) = self.open.checked_sub(1).and_then(|here| self.buses.get_mut(here)) else {
             return;
         };
-        bus.cells = bus.cells.updated(&property);
-        if property.is("ranges") {
-            bus.ranges = Some(property);
-        } else if property.is("dma-ranges") {
-            bus.dma_ranges = Some(property);
+        match property.initial() {
+            Some(b'#') => bus.cells = bus.cells.updated(&property),
+            Some(b'r') if property.is("ranges") => bus.ranges = Some(property),
+            Some(b'd') if property.is("dma-ranges") => bus.dma_ranges = Some(property),
+            _ => {}
         }
     }
 }
