@@ -15,10 +15,12 @@ use crate::exit::SysReg;
 /// Registers in the ID space, CRm 0 (which is not trapped) included.
 const COUNT: usize = 64;
 
-/// Names of the ID registers that decide something in Tessera itself.
+/// Names of the ID registers that decide something in Tessera itself, and of a register that one of them decides on.
 pub mod reg {
     use crate::exit::SysReg;
 
+    /// ICC_SGI1R_EL1.
+    pub const ICC_SGI1R_EL1: SysReg = SysReg::new(3, 0, 12, 11, 5);
     /// ID_AA64PFR0_EL1.
     pub const ID_AA64PFR0_EL1: SysReg = SysReg::new(3, 0, 0, 4, 0);
     /// ID_AA64PFR1_EL1.
@@ -79,6 +81,7 @@ struct Field {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdRegs {
     values: [u64; COUNT],
+    sgi: SysReg,
 }
 
 impl IdRegs {
@@ -97,12 +100,27 @@ impl IdRegs {
                 *register |= u64::from(value) << field.shift;
             }
         }
-        let mut regs = Self { values };
+        let mut regs = Self { values, sgi: NO_REGISTER };
         if regs.read(reg::ID_AA64PFR0_EL1) & 15 != EL0_AARCH32 {
             // Without AArch32 its registers are unknown (DDI 0487 D24.2.80 and on).
             regs.values.iter_mut().take(AARCH64_PLACE).for_each(|value| *value = 0);
         }
+        if regs.read(reg::ID_AA64PFR0_EL1) & GIC != 0 {
+            regs.sgi = reg::ICC_SGI1R_EL1;
+        }
         regs
+    }
+
+    /// ICC_SGI1R_EL1 where the guest is told of a GIC of system registers, else what no access names. Kept, as guests
+    /// are in no greater hurry with any register.
+    #[inline(always)]
+    pub fn sgi_register(&self) -> SysReg {
+        self.sgi
+    }
+
+    /// Whether the guest is told of a GIC of system registers: of a GICv3.
+    pub fn has_gic_registers(&self) -> bool {
+        self.sgi == reg::ICC_SGI1R_EL1
     }
 
     /// What the guest reads. For a register outside the ID space the value is one of another register.
@@ -112,6 +130,10 @@ impl IdRegs {
     }
 }
 
+/// ID_AA64PFR0_EL1.GIC.
+const GIC: u64 = 0xf << 24;
+/// Not the encoding of any register.
+const NO_REGISTER: SysReg = SysReg(u32::MAX);
 /// ID_AA64PFR0_EL1.EL0: both execution states.
 const EL0_AARCH32: u64 = 2;
 /// First place of an AArch64 register: CRm 4.

@@ -103,8 +103,8 @@ fn guest(ram: GuestRam, disk: VirtioBlk) -> Vm {
         life: Life::new(2),
         services: Services { psci, mitigations, random: true },
         ids: IdRegs::from_hw(|reg| match reg {
-            // AArch64 at EL0 to EL3 without AArch32; SVE (bits 35:32) and RAS (31:28) are there.
-            id_regs::reg::ID_AA64PFR0_EL1 => 0x1_1000_1111,
+            // AArch64 at EL0 to EL3 without AArch32; SVE (bits 35:32), RAS (31:28) and GICv3's registers are there.
+            id_regs::reg::ID_AA64PFR0_EL1 => 0x1_1100_1111,
             _ => 0,
         }),
         clock: Mutex::new(Clock::starting(0)),
@@ -122,6 +122,14 @@ fn exits() -> Exits<FakeHw> {
     let ram = GuestRam::new(vec![extent]).unwrap();
     let window = Window { first: 100, sectors: 1000, read_only: false };
     Exits::new(hw, guest(ram, VirtioBlk::new(0, window, [0; 20])))
+}
+
+/// As [`exits`], on a board with a GICv2.
+fn exits_v2() -> Exits<FakeHw> {
+    let mut guest = exits();
+    guest.vm.vgic = Vgic::new(2, Model::V2);
+    guest.vm.ids = IdRegs::from_hw(|_| 0);
+    guest
 }
 
 impl<H: Hw> Exits<H> {
@@ -300,7 +308,7 @@ fn exits_of_the_other_kinds_become_what_they_mean() {
 fn id_registers_are_read_filtered_and_every_other_register_is_undefined() {
     let mut guest = exits();
     assert_eq!(guest.mrs(id_regs::reg::ID_AA64PFR0_EL1), Next::Advance);
-    assert_eq!(*guest.x(2), 0x11, "EL0 and EL1, neither SVE nor RAS");
+    assert_eq!(*guest.x(2), 0x100_0011, "EL0, EL1 and GIC, neither SVE nor RAS");
     assert_eq!(guest.msr(id_regs::reg::ID_AA64PFR0_EL1, 0), Next::Inject(Fault::Undefined));
     // ZCR_EL1, HCR_EL2, ERRSELR_EL1, and CNTPCT_EL0 written.
     for reg in [SysReg::new(3, 0, 1, 2, 0), SysReg::new(3, 4, 1, 1, 0), SysReg::new(3, 0, 5, 3, 1)]
@@ -344,6 +352,61 @@ fn an_sgi_to_another_vcpu_kicks_its_core_and_one_to_oneself_nobodys() {
     // All but the sender.
     assert_eq!(guest.msr(SGI1R, 5 << 24 | 1 << 40), Next::Advance);
     assert_eq!((guest.lrs.pending(), guest.hw.events()), (vec![4], vec![Event::Kick(CORES[1])]));
+}
+
+/// `GICD_SGIR` of a GICv2.
+const GICD_SGIR: u64 = GICD_BASE + 0xf00;
+
+#[test]
+fn an_sgi_of_a_gicv2_is_a_store_and_arrives_with_its_source() {
+    let mut guest = exits_v2();
+    guest.store_ok(GICD_BASE, 1);
+    guest.deliver();
+    guest.hw.events();
+    guest.store_ok(GICD_SGIR, 0b11 << 16 | 3);
+    assert_eq!(guest.hw.events(), [Event::Kick(CORES[1])]);
+    guest.deliver();
+    assert_eq!(guest.lrs.pending(), [3]);
+    let (mut other, mut lrs) = (Vcpu::new(VcpuId(1)), Lrs { lr: [0; 4], hcr: 0 });
+    let _ = guest.vm.vgic.deliver(&mut other.vgic, &mut lrs);
+    assert_eq!(lrs.pending(), [3], "from vCPU 0");
+    // Back from vCPU 1: its number is in bits 12:10.
+    guest.lrs.end_all();
+    let store = guest.vm.vgic.gicd_write(&mut other.vgic, &mut lrs, 0xf00, 4, 0b01 << 16 | 9);
+    assert_eq!(store, Ok(VcpuSet::only(VcpuId(0))));
+    guest.deliver();
+    assert_eq!(guest.lrs.pending(), [1 << 10 | 9]);
+}
+
+#[test]
+fn a_gicv2_has_a_short_distributor_no_redistributors_and_of_its_cpu_interface_one_page_here() {
+    let mut guest = exits_v2();
+    assert_eq!(guest.load(GICD_BASE + 4, 4), 1 << 5 | 1, "two CPUs, 64 interrupts");
+    assert_eq!(guest.load(GICD_BASE + 0x801, 1), 1);
+    assert_eq!(guest.load(GICC_DIR_BASE, 4), 0);
+    guest.store_ok(GICC_DIR_BASE, 27);
+    let nowhere = [GICD_BASE + GICD_V2_SIZE, GICR_BASE, GICR_SGI, GICC_BASE, GICC_BASE + GICC_SIZE];
+    for ipa in nowhere {
+        for write in [false, true] {
+            let next = guest.handle(Exit::Mmio(access(ipa, 4, write)));
+            assert!(matches!(next, Next::Inject(Fault::External(_))), "{ipa:#x}");
+        }
+    }
+    let next = exits().handle(Exit::Mmio(access(GICC_DIR_BASE, 4, true)));
+    assert!(matches!(next, Next::Inject(Fault::External(_))), "which a GICv3 has not");
+}
+
+#[test]
+fn the_registers_of_a_gicv3_are_undefined_where_the_guest_has_a_gicv2() {
+    let mut guest = exits_v2();
+    // ICC_SGI1R_EL1, ICC_ASGI1R_EL1, ICC_SGI0R_EL1, ICC_DIR_EL1.
+    for (crm, op2) in [(11, 5), (11, 6), (11, 7), (11, 1)] {
+        let reg = SysReg::new(3, 0, 12, crm, op2);
+        assert_eq!(guest.msr(reg, 1 << 40), Next::Inject(Fault::Undefined), "{reg:?}");
+    }
+    assert_eq!(guest.mrs(id_regs::reg::ID_AA64PFR0_EL1), Next::Advance);
+    assert_eq!(*guest.x(2) >> 24 & 15, 0);
+    assert_eq!(guest.hw.events(), []);
 }
 
 #[test]
@@ -743,7 +806,7 @@ fn random_exit(random: &mut Random) -> (Vector, u64, u64, u64) {
     if random.below(16) != 0 {
         esr = esr & 0x1ff_ffff | classes[random.below(8) as usize] << 26;
     }
-    let bases = [GICD_BASE, GICR_BASE, GICR_SGI, UART_BASE, VIRTIO_BASE, VIRTIO_BASE, RAM_BASE];
+    let bases = [GICD_BASE, GICR_BASE, GICR_SGI, UART_BASE, VIRTIO_BASE, GICC_DIR_BASE, RAM_BASE];
     let mut ipa = random.next() & 0xf_ffff_ffff_ffff;
     if random.below(8) != 0 {
         ipa = bases[random.below(7) as usize] + (random.below(0x1000) & !(random.below(2) * 3));
@@ -766,8 +829,16 @@ fn random_exit(random: &mut Random) -> (Vector, u64, u64, u64) {
 
 #[test]
 fn no_sequence_of_exits_panics_or_touches_what_is_not_the_guests() {
+    exit_at_random(exits());
+}
+
+#[test]
+fn no_sequence_of_exits_of_a_guest_with_a_gicv2_does_either() {
+    exit_at_random(exits_v2());
+}
+
+fn exit_at_random(mut guest: Exits<FakeHw>) {
     let mut random = Random(0x7e55_e4a0);
-    let mut guest = exits();
     let mut seen = [0u32; 7];
     for round in 0..60_000 {
         for x in &mut guest.vcpu.registers.x {

@@ -15,7 +15,6 @@ mod reg {
 
     pub const ACTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 1);
     pub const ICC_DIR_EL1: SysReg = SysReg::new(3, 0, 12, 11, 1);
-    pub const ICC_SGI1R_EL1: SysReg = SysReg::new(3, 0, 12, 11, 5);
     pub const ICC_ASGI1R_EL1: SysReg = SysReg::new(3, 0, 12, 11, 6);
     pub const ICC_SGI0R_EL1: SysReg = SysReg::new(3, 0, 12, 11, 7);
     pub const CNTPCT_EL0: SysReg = SysReg::new(3, 3, 14, 0, 1);
@@ -64,7 +63,7 @@ pub enum Outcome {
 #[inline(always)]
 pub fn emulate(access: SysRegAccess, value: u64, ids: &IdRegs) -> Outcome {
     if access.write {
-        if access.reg == reg::ICC_SGI1R_EL1 {
+        if access.reg == ids.sgi_register() {
             return Outcome::Sgi1(value);
         }
     } else if id_regs::contains(access.reg) {
@@ -72,13 +71,13 @@ pub fn emulate(access: SysRegAccess, value: u64, ids: &IdRegs) -> Outcome {
     }
     // Through a reference, so that the usual outcomes need no place in memory.
     let mut outcome = Outcome::Undefined;
-    others(access.reg, access.write, value, &mut outcome);
+    others(access.reg, access.write, value, ids, &mut outcome);
     outcome
 }
 
 #[inline(never)]
-fn others(reg: SysReg, is_write: bool, value: u64, outcome: &mut Outcome) {
-    *outcome = if is_write { write(reg, value) } else { read(reg) };
+fn others(reg: SysReg, is_write: bool, value: u64, ids: &IdRegs, outcome: &mut Outcome) {
+    *outcome = if is_write { write(reg, value, ids) } else { read(reg) };
 }
 
 fn read(reg: SysReg) -> Outcome {
@@ -93,11 +92,11 @@ fn read(reg: SysReg) -> Outcome {
     }
 }
 
-fn write(reg: SysReg, value: u64) -> Outcome {
+fn write(reg: SysReg, value: u64, ids: &IdRegs) -> Outcome {
     match reg {
         reg::ACTLR_EL1 => Outcome::Done,
-        reg::ICC_DIR_EL1 => Outcome::Deactivate(value),
-        reg::ICC_SGI0R_EL1 | reg::ICC_ASGI1R_EL1 => Outcome::Sgi0(value),
+        reg::ICC_DIR_EL1 if ids.has_gic_registers() => Outcome::Deactivate(value),
+        reg::ICC_SGI0R_EL1 | reg::ICC_ASGI1R_EL1 if ids.has_gic_registers() => Outcome::Sgi0(value),
         _ => match timer(reg) {
             Some(timer) => Outcome::TimerWrite(timer, value),
             None => Outcome::Undefined,
@@ -117,6 +116,7 @@ fn timer(reg: SysReg) -> Option<TimerReg> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id_regs::reg::ICC_SGI1R_EL1;
 
     fn ids() -> IdRegs {
         IdRegs::from_hw(|reg| if reg == id_regs::reg::ID_AA64PFR0_EL1 { 0x0100_2222 } else { 0 })
@@ -134,11 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_is_not_told_of_a_gicv3_has_none_of_its_registers() {
+        let ids = IdRegs::from_hw(|reg| u64::from(reg == id_regs::reg::ID_AA64PFR0_EL1) * 0x2222);
+        let icc = [ICC_SGI1R_EL1, reg::ICC_SGI0R_EL1, reg::ICC_ASGI1R_EL1, reg::ICC_DIR_EL1];
+        for reg in icc {
+            let access = SysRegAccess { reg, rt: 0, write: true };
+            assert_eq!(emulate(access, 42, &ids), Outcome::Undefined, "{reg:?}");
+        }
+    }
+
+    #[test]
     fn sgis_are_written_only() {
-        assert_eq!(access(reg::ICC_SGI1R_EL1, true), Outcome::Sgi1(42));
+        assert_eq!(access(ICC_SGI1R_EL1, true), Outcome::Sgi1(42));
         assert_eq!(access(reg::ICC_ASGI1R_EL1, true), Outcome::Sgi0(42));
         assert_eq!(access(reg::ICC_SGI0R_EL1, true), Outcome::Sgi0(42));
-        assert_eq!(access(reg::ICC_SGI1R_EL1, false), Outcome::Undefined);
+        assert_eq!(access(ICC_SGI1R_EL1, false), Outcome::Undefined);
     }
 
     #[test]
