@@ -68,6 +68,8 @@ pub fn volume(bytes: u64, id: u32, files: &[File]) -> Result<Vec<u8>> {
 /// Writes `files` to a volume, in place of those with the same names. What is there already is not written again.
 pub fn update(volume: &mut Vec<u8>, files: &[File]) -> Result<()> {
     let system = open(volume)?;
+    // Counted once, the number is kept, and written where others look for it.
+    system.stats().context("its tables cannot be read")?;
     for (name, content) in files {
         write(&system.root_dir(), name, content).with_context(|| {
             let free =
