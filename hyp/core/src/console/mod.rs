@@ -184,12 +184,7 @@ impl Console {
 
     /// Fills `into` with output for the physical UART, oldest first: how many bytes.
     pub fn take_output(&mut self, into: &mut [u8]) -> usize {
-        let mut count = 0;
-        for place in into {
-            let Some(byte) = self.output.pop() else { break };
-            *place = byte;
-            count += 1;
-        }
+        let count = self.output.take(into);
         if self.waiting {
             self.pump();
         }

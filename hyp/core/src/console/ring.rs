@@ -64,6 +64,28 @@ impl Ring {
         Some(byte)
     }
 
+    /// Takes the oldest bytes, as many as `into` holds: how many there were.
+    pub(super) fn take(&mut self, into: &mut [u8]) -> usize {
+        let mut count = 0;
+        // At most twice: up to the end of the memory, and on from its start.
+        while let Some(to) = into.get_mut(count..).filter(|to| !to.is_empty() && self.len > 0) {
+            let end = self.bytes.len().min(self.first + self.len);
+            let stored = self.bytes.get(self.first..end).unwrap_or_default();
+            let mut taken = 0;
+            for (to, from) in to.iter_mut().zip(stored) {
+                *to = *from;
+                taken += 1;
+            }
+            if taken == 0 {
+                break;
+            }
+            self.first = self.wrap(self.first + taken);
+            self.len -= taken;
+            count += taken;
+        }
+        count
+    }
+
     /// The byte `index` places behind the oldest.
     pub(super) fn peek(&self, index: usize) -> Option<u8> {
         if index >= self.len {
@@ -111,6 +133,14 @@ mod tests {
                 } else {
                     assert!(ring.is_empty());
                 }
+            }
+            let mut several = [0; 3];
+            let (waiting, wanted) = (ring.len(), step % 4);
+            let count = ring.take(&mut several[..wanted]);
+            assert_eq!(count, waiting.min(wanted));
+            for byte in &several[..count] {
+                assert_eq!(*byte, next_out);
+                next_out = next_out.wrapping_add(1);
             }
             assert_eq!(ring.peek(0).is_none(), ring.is_empty());
             assert_eq!(ring.len() + ring.room(), 5);

@@ -26,6 +26,8 @@ const LCR_8_BITS: u32 = 0b11;
 const LSR_DATA_READY: u32 = 1 << 0;
 const LSR_ROOM: u32 = 1 << 5;
 const LSR_IDLE: u32 = 1 << 6;
+/// Bytes of a FIFO.
+const FIFO_DEPTH: usize = 8;
 /// AUX_MU_CNTL: receiver and transmitter on, no flow control.
 const CONTROL_ON: u32 = 0b11;
 
@@ -64,9 +66,13 @@ impl MiniUart {
         ready.then(|| self.read(Register::Io) as u8)
     }
 
-    /// The transmit FIFO has room for a byte.
-    pub fn has_room(&self) -> bool {
-        self.read(Register::LineStatus) & LSR_ROOM != 0
+    /// For how many bytes the transmit FIFO has room for certain: all of its eight where it is empty.
+    pub fn room(&self) -> usize {
+        match self.read(Register::LineStatus) & (LSR_ROOM | LSR_IDLE) {
+            0 => 0,
+            LSR_ROOM => 1,
+            _ => FIFO_DEPTH,
+        }
     }
 
     /// The last bit is on the line.

@@ -118,11 +118,13 @@ impl State {
     /// Moves output to the UART while it has room; the transmit interrupt brings the rest.
     fn drain(&mut self) {
         let Self { console: Some(console), uart: Some(uart) } = self else { return };
-        let mut byte = [0];
-        while console.has_output() && uart.has_room() {
-            if console.take_output(&mut byte) == 1 {
-                uart.putc(byte[0]);
-            }
+        let mut bytes = [0; uart::MOST_ROOM];
+        while console.has_output() {
+            let Some(room) = bytes.get_mut(..uart.room()).filter(|room| !room.is_empty()) else {
+                break;
+            };
+            let count = console.take_output(room);
+            uart.put(room.get(..count).unwrap_or_default());
         }
         // A guest that was told to hold back is told to go on by the interrupt too.
         uart.transmit_interrupt(console.has_output() || console.holds());

@@ -4,6 +4,8 @@
 //! interrupts; they are never cleared by hand, because a character that came in between would then wait without one.
 //! The transmit interrupt is enabled only while somebody has more to send than the FIFO took.
 
+use super::uart::MOST_ROOM;
+
 /// Registers that are used, by their offsets (DDI 0183 3.2).
 #[derive(Clone, Copy)]
 enum Register {
@@ -23,6 +25,7 @@ const DR_ERRORS: u32 = 0b111 << 8;
 const FR_BUSY: u32 = 1 << 3;
 const FR_RXFE: u32 = 1 << 4;
 const FR_TXFF: u32 = 1 << 5;
+const FR_TXFE: u32 = 1 << 7;
 
 /// UARTLCR_H (DDI 0183 3.3.7): FIFOs on; 8 bits a character.
 const LCRH_FEN: u32 = 1 << 4;
@@ -97,9 +100,14 @@ impl Pl011 {
         None
     }
 
-    /// The transmit FIFO has room for a byte.
-    pub fn has_room(&self) -> bool {
-        self.read(Register::Flags) & FR_TXFF == 0
+    /// For how many bytes the transmit FIFO has room for certain: all of the smallest one there is (DDI 0183 1.3) where
+    /// it is empty.
+    pub fn room(&self) -> usize {
+        match self.read(Register::Flags) & (FR_TXFF | FR_TXFE) {
+            FR_TXFE => MOST_ROOM,
+            0 => 1,
+            _ => 0,
+        }
     }
 
     /// Sends `byte`, which is lost where there is no room.

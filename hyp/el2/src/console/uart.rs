@@ -10,6 +10,9 @@ use super::pl011::Pl011;
 /// Looks at the flags before a wait is given up: 32 characters at 9600 baud take 33 ms, a look about 100 ns.
 const PATIENCE: u32 = 1 << 20;
 
+/// Most bytes that a UART takes at once without being asked again.
+pub const MOST_ROOM: usize = 16;
+
 /// One of the UARTs that Tessera drives.
 pub enum Uart {
     /// Arm's.
@@ -54,20 +57,20 @@ impl Uart {
         either!(self, uart => uart.getc())
     }
 
-    /// The transmit FIFO has room for a byte.
-    pub fn has_room(&self) -> bool {
-        either!(self, uart => uart.has_room())
+    /// For how many bytes the transmit FIFO has room for certain, [`MOST_ROOM`] at most.
+    pub fn room(&self) -> usize {
+        either!(self, uart => uart.room())
     }
 
-    /// Sends `byte`, which is lost where there is no room.
-    pub fn putc(&mut self, byte: u8) {
-        either!(self, uart => uart.putc(byte));
+    /// Sends `bytes`; what finds no room is lost.
+    pub fn put(&mut self, bytes: &[u8]) {
+        either!(self, uart => bytes.iter().for_each(|&byte| uart.putc(byte)));
     }
 
     /// Sends `byte` when there is room; gives up where there is none for long.
     pub fn put_polled(&mut self, byte: u8) {
-        if wait(|| self.has_room()) {
-            self.putc(byte);
+        if wait(|| self.room() > 0) {
+            self.put(&[byte]);
         }
     }
 
