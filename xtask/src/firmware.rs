@@ -43,21 +43,21 @@ pub fn device_tree(workspace: &Workspace, name: &str, refresh: bool) -> Result<P
     Ok(path)
 }
 
-/// A directory with the firmware: from Debian, if this machine's apt has the part that it is in.
-pub fn from_debian(workspace: &Workspace) -> Result<Option<PathBuf>> {
+/// A directory with the firmware: from Debian unless it is here already, if this machine's apt has the part that it is in.
+pub fn from_debian(workspace: &Workspace, refresh: bool) -> Result<Option<PathBuf>> {
     let directory = workspace.target("boards").join(FIRMWARE);
     let files = directory.join(FIRMWARE_FILES);
-    if files.is_dir() {
+    if files.is_dir() && !refresh {
         return Ok(Some(files));
     }
     // On a machine that is not Debian, or that lacks that part, the user brings it.
     let Ok(sources) =
         Archive::of_this_machine().map(|archive| archive.component(FIRMWARE_COMPONENT))
     else {
-        return Ok(None);
+        return Ok(files.is_dir().then_some(files));
     };
     if sources.is_empty() {
-        return Ok(None);
+        return Ok(files.is_dir().then_some(files));
     }
     let root = Root::foreign(workspace.target("apt/firmware"), &sources, "arm64")?;
     step("reading Debian's list of firmware packages", || root.update())?;
@@ -65,6 +65,10 @@ pub fn from_debian(workspace: &Workspace) -> Result<Option<PathBuf>> {
     let what = format!("fetching {FIRMWARE} into {}", workspace.show(&directory));
     step(&what, || root.unpack(&[FIRMWARE], &unfinished))?;
     ensure!(unfinished.join(FIRMWARE_FILES).is_dir(), "{FIRMWARE} has no {FIRMWARE_FILES}");
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
     std::fs::rename(&unfinished, &directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(Some(files))

@@ -75,7 +75,7 @@ pub fn run(workspace: &Workspace, args: &ImageArgs) -> Result<()> {
     check_output(&args.output, args.update)?;
     let firmware = match &args.firmware {
         Some(directory) => Some(given_firmware(directory)?),
-        None => firmware::from_debian(workspace)?,
+        None => firmware::from_debian(workspace, false)?,
     };
     setup::ensure_tools(workspace)?;
     images::build(workspace, &[Image::Tessera])?;

@@ -110,15 +110,26 @@ pub fn run(workspace: &Workspace, args: &SetupArgs) -> Result<()> {
     ensure_tools(workspace)?;
     let guests = Guests::new(workspace);
     guests.ensure(workspace, args.refresh)?;
-    if let Some(name) = platform.device_tree()? {
-        let tree = firmware::device_tree(workspace, &name, args.refresh)?;
-        println!("{}", workspace.show(&tree));
-    }
+    fetch_for(workspace, &platform, args.refresh)?;
     print!("{}", guests.versions().unwrap_or_default());
     println!(
         "everything is here; `cargo xtask run --platform {}` starts the sample",
         platform.name
     );
+    Ok(())
+}
+
+/// Fetches what a board needs of others: its device tree, and its firmware if this machine's apt has that.
+fn fetch_for(workspace: &Workspace, platform: &Platform, refresh: bool) -> Result<()> {
+    if let Some(name) = platform.device_tree()? {
+        let tree = firmware::device_tree(workspace, &name, refresh)?;
+        println!("device tree: {}", workspace.show(&tree));
+    }
+    if platform.card_files()?.is_some() {
+        let found = firmware::from_debian(workspace, refresh)?;
+        let found = found.map(|directory| workspace.show(&directory));
+        println!("firmware: {}", found.as_deref().unwrap_or("not in this machine's apt sources"));
+    }
     Ok(())
 }
 

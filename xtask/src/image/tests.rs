@@ -376,7 +376,7 @@ impl Board {
         for part in ["tessera.img", "tessera.itb", "debian.dtb"] {
             place.put(part, part.as_bytes());
         }
-        for part in ["start4.elf", "fixup4.dat", "start4cd.elf", "fixup4cd.dat"] {
+        for part in ["start4.elf", "fixup4.dat"] {
             place.put(&format!("firmware/{part}"), part.as_bytes());
         }
         let workspace = Workspace::find().unwrap();
@@ -405,7 +405,7 @@ fn content(boot: &boot::Boot, name: &str) -> Option<String> {
 fn a_card_without_firmware_says_which_files_it_lacks() {
     let board = Board::new("lacking");
     let boot = board.collect(false);
-    let lacks = ["start4cd.elf", "fixup4cd.dat", "start4.elf", "fixup4.dat"];
+    let lacks = ["start4.elf", "fixup4.dat"];
     assert_eq!(boot.missing, lacks);
     let advice = firmware::advice(&boot.missing, Path::new("sd.img"));
     assert!(advice.starts_with("sd.img has no firmware"), "{advice}");
