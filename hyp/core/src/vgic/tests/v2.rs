@@ -218,6 +218,21 @@ fn an_sgi_cleared_before_its_target_looked_is_gone() {
 }
 
 #[test]
+fn an_sgi_that_waited_for_its_group_is_taken_once() {
+    let mut g = Guest::v2(1);
+    let _ = g.gicd(0x80, 1 << 3);
+    g.settle();
+    let _ = g.sgir(0, list(1, 3));
+    assert_eq!(g.ack(0), SPURIOUS);
+    // Of the enabled group now, and sent again before anybody looked.
+    let _ = g.gicd(0x80, 0);
+    let _ = g.sgir(0, list(1, 3));
+    assert_eq!(g.ack(0), from(0, 3));
+    g.end(0, from(0, 3));
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
 fn sgis_of_all_sources_at_once_overflow_and_none_is_lost() {
     let mut g = Guest::v2(8);
     for source in 0..8 {
@@ -350,6 +365,7 @@ fn deactivation_is_exact_in_any_order_and_ends_that_are_none_count_for_nothing()
     // Hardware may count what only dropped a priority.
     g.cpus[0].1.hcr |= 3 << 27;
     g.settle();
+    assert_eq!(g.gicd_read(0, 0x300), 1 << 27 | 0b11_1111);
     for n in [3, 0, 5, 1, 4, 2] {
         let active = g.gicd_read(0, 0x300);
         g.dir(0, from(1, n));
