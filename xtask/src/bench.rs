@@ -82,7 +82,7 @@ const DONE: &str = "BENCH-DONE";
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     setup::ensure_tools(workspace)?;
     images::build(workspace, &[Image::Tessera, Image::Bench])?;
-    let disk = disk::ensure(workspace, false)?;
+    let disk = disk::of_bench(workspace)?;
     let mut native = step("counting without Tessera", || {
         let kernel = Image::Bench.path(workspace);
         measure(qemu(&disk, "virt,gic-version=3").arg("-kernel").arg(kernel))

@@ -17,10 +17,10 @@ pub fn path(workspace: &Workspace, platform: &str) -> PathBuf {
     workspace.target(format!("disks/{platform}.img"))
 }
 
-/// Makes the disk of `cargo xtask bench` unless it is there; with `fresh` in any case.
-pub fn ensure(workspace: &Workspace, fresh: bool) -> Result<PathBuf> {
+/// Makes the disk of `cargo xtask bench` unless it is there.
+pub fn of_bench(workspace: &Workspace) -> Result<PathBuf> {
     let path = path(workspace, "bench");
-    keep(&path, None, &["web".to_string()], fresh)?;
+    keep(&path, None, &["web".to_string()], false)?;
     Ok(path)
 }
 
