@@ -37,3 +37,35 @@ pub fn has_pmu() -> bool {
 pub fn pmcr() -> u64 {
     if has_pmu() { mrs!("pmcr_el0") } else { 0 }
 }
+
+/// 256 bits of the core's own random numbers (RNDR, where ID_AA64ISAR0_EL1.RNDR says there are any), or `None` where it
+/// has none or gives none in time (DDI 0487 D24.2.152).
+pub fn random() -> Option<[u8; 32]> {
+    /// How often to ask again: the generator may need a rest.
+    const TRIES: u32 = 100;
+    if mrs!("id_aa64isar0_el1") >> 60 == 0 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for word in bytes.chunks_exact_mut(8) {
+        let number = (0..TRIES).find_map(|_| random_word())?;
+        word.copy_from_slice(&number.to_le_bytes());
+    }
+    Some(bytes)
+}
+
+/// RNDR, by its encoding. It sets Z where it has none.
+fn random_word() -> Option<u64> {
+    let (number, failed): (u64, u64);
+    // SAFETY: reads a register that the caller has found to exist.
+    unsafe {
+        core::arch::asm!(
+            "mrs {}, s3_3_c2_c4_0",
+            "cset {}, eq",
+            out(reg) number,
+            out(reg) failed,
+            options(nomem, nostack),
+        );
+    }
+    (failed == 0).then_some(number)
+}

@@ -73,7 +73,7 @@ pub fn build(board: &Board<'_>) -> Vec<Guest> {
     let mut parts = Parts {
         files: whole.clone(),
         disk,
-        seed: Stream::from_seed(board.rng_seed),
+        seed: seed(board),
         gic: if gicv.is_some() { Model::V2 } else { Model::V3 },
         gicv,
         forbidden: [image..image.offset(image_len)].into(),
@@ -104,6 +104,19 @@ fn open(board: &Board<'_>) -> Bundle<'static> {
     match Bundle::parse(bytes) {
         Ok(bundle) => bundle,
         Err(error) => stop(format_args!("bundle: {error}")),
+    }
+}
+
+/// What guests' random numbers come from: the loader's seed and the core's own generator, as far as there are any.
+fn seed(board: &Board<'_>) -> Option<Stream> {
+    let own = id::random();
+    match (Stream::from_seed(board.rng_seed), &own) {
+        (Some(mut stream), Some(own)) => {
+            stream.mix(own);
+            Some(stream)
+        }
+        (None, Some(own)) => Stream::from_seed(own),
+        (stream, None) => stream,
     }
 }
 
