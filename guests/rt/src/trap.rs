@@ -162,6 +162,9 @@ fn interrupt() {
         let taken = gic::v2::acknowledge();
         if handle(gic::v2::intid(taken)) {
             gic::v2::end(taken);
+        } else if taken == gic::v2::OTHER_GROUP {
+            // It would interrupt for ever.
+            gic::v2::change_control(gic::v2::ACK_CTL, true);
         }
     } else {
         let taken = gic::v3::acknowledge();

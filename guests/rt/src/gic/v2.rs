@@ -66,6 +66,9 @@ pub const FIQ_EN: u32 = 1 << 3;
 /// GICC_CTLR: the end of an interrupt drops its priority only.
 pub const EOI_MODE: u32 = 1 << 9;
 
+/// IAR and HPPIR: there is one in group 1, which they do not take without AckCtl (4.4.4).
+pub const OTHER_GROUP: u32 = 1022;
+
 /// SGIR: to all CPUs but the sender.
 pub const TO_OTHERS: u32 = 1 << 24;
 /// SGIR: to the sender.
