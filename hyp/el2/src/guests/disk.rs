@@ -221,32 +221,44 @@ pub fn interrupt(intid: IntId) -> bool {
     if intid.0 != INTERRUPT.load(Ordering::Acquire) {
         return false;
     }
-    with_disk(|disk| disk.acknowledge());
-    serve();
+    serve(true);
     true
 }
 
 /// Gives up on a disk that does nothing any more, so that all requests come back. Called by whoever waits for requests.
 pub fn check() {
     if with_disk(|disk| disk.check_overdue(&El2)) == Some(true) {
-        serve();
+        serve(false);
     }
 }
 
-/// Hands completions to their guests, and the room they leave to those who wait.
-fn serve() {
+/// Hands completions to their guests, and the room they leave to those who wait, once the interrupt is quiet.
+fn serve(mut interrupted: bool) {
     // As long as the disk completes requests: it has 64 in flight at most, and guests' own cores submit new ones no
     // faster than it works. What a completion costs beyond these few lines is done in its guest's time.
-    while let Some((who, request, result)) = with_disk(|disk| disk.complete(&El2)).flatten() {
-        if result == Err(DiskError::Lost) && !MOURNED.swap(true, Ordering::Relaxed) {
-            log::error!(
-                "the disk answers no more, or was removed: guests get I/O errors from now on"
-            );
+    let mut next = || {
+        let mut disk = DISK.lock();
+        let disk = disk.as_mut()?;
+        if core::mem::take(&mut interrupted) {
+            disk.acknowledge();
         }
-        tell(who, Some((request, result)));
+        match disk.complete(&El2) {
+            Some((who, request, result)) => Some((who, Some((request, result)))),
+            None => disk.next_waiting().map(|who| (who, None)),
+        }
+    };
+    while let Some((who, event)) = next() {
+        if matches!(event, Some((_, Err(DiskError::Lost)))) {
+            mourn();
+        }
+        tell(who, event);
     }
-    while let Some(who) = with_disk(Disk::next_waiting).flatten() {
-        tell(who, None);
+}
+
+#[cold]
+fn mourn() {
+    if !MOURNED.swap(true, Ordering::Relaxed) {
+        log::error!("the disk answers no more, or was removed: guests get I/O errors from now on");
     }
 }
 
