@@ -7,6 +7,7 @@
 //!
 //! Nothing here passes or fails: targets are shown beside what was measured.
 
+mod board;
 mod debian;
 mod machine;
 mod rows;
@@ -24,12 +25,16 @@ use crate::progress::step;
 use crate::workspace::Workspace;
 use crate::{bundle, disk, proc, setup};
 
+use board::{Board, Choice};
 use machine::Machine;
-use rows::Measured;
+use rows::{Column, Measured};
 
 /// Count the instructions of what guests do, without Tessera and under it
 #[derive(Args)]
 pub struct BenchArgs {
+    /// The machine [default: both virt, beside each other]
+    #[arg(long)]
+    machine: Option<Choice>,
     /// One JSON object a row instead of the table
     #[arg(long)]
     json: bool,
@@ -38,28 +43,11 @@ pub struct BenchArgs {
     debian: bool,
 }
 
-/// The name of the machine in the rows.
-const MACHINE: &str = "virt-gicv3";
-/// The same on both sides: two cores whose counter counts instructions, and a disk of which nothing is kept.
-const QEMU_ARGUMENTS: &[&str] = &[
-    "-cpu",
-    "cortex-a72,cntfrq=1000000000",
-    "-smp",
-    "2",
-    "-m",
-    "1G",
-    "-icount",
-    "shift=0,sleep=off",
-    "-global",
-    "virtio-mmio.force-legacy=false",
-    "-device",
-    "virtio-blk-device,drive=disk",
-    "-display",
-    "none",
-    "-nodefaults",
-    "-serial",
-    "stdio",
-];
+/// One instruction a tick, and no waiting for a clock on the wall.
+const COUNTING: &[&str] = &["-icount", "shift=0,sleep=off"];
+/// What the guest needs and the bundle gives it.
+const CORES: &str = "2";
+const MEMORY: &str = "1G";
 /// Two vCPUs that own their cores, as the peers that Tessera is compared with had them.
 const CONFIGURATION: &str = r#"/dts-v1/;
 / {
@@ -83,26 +71,41 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     setup::ensure_tools(workspace)?;
     images::build(workspace, &[Image::Tessera, Image::Bench])?;
     let disk = disk::of_bench(workspace)?;
-    let mut native = step("counting without Tessera", || {
-        let kernel = Image::Bench.path(workspace);
-        measure(qemu(&disk, "virt,gic-version=3").arg("-kernel").arg(kernel))
-    })?;
     let bundle = pack(workspace)?;
-    let mut tessera = step("counting under Tessera", || {
-        let mut qemu = qemu(&disk, "virt,virtualization=on,gic-version=3");
-        qemu.arg("-kernel").arg(Image::Tessera.path(workspace));
-        measure(qemu.arg("-initrd").arg(bundle).args(["-append", "tessera.bench"]))
-    })?;
-    if args.debian {
-        let (without, under) = debian::run(workspace)?;
-        native.insert(debian::ROW.to_string(), without);
-        tessera.insert(debian::ROW.to_string(), under);
+    let mut columns = Vec::new();
+    for &board in Choice::boards(args.machine) {
+        columns.push(count(workspace, board, &bundle, &disk, args.debian)?);
     }
     let image_bytes = std::fs::metadata(Image::Tessera.path(workspace))?.len();
-    for line in rows::lines(MACHINE, &native, &tessera, image_bytes, args.json) {
+    for line in rows::lines(&columns, image_bytes, args.json) {
         println!("{line}");
     }
     Ok(())
+}
+
+/// What one machine does, without Tessera and under it.
+fn count(
+    workspace: &Workspace,
+    board: Board,
+    bundle: &Path,
+    disk: &Path,
+    debian: bool,
+) -> Result<Column> {
+    let name = board.name();
+    let mut native = Measured::new();
+    if let Some(mut qemu) = board.native(CORES, MEMORY) {
+        board.attach(disk, qemu.arg("-kernel").arg(Image::Bench.path(workspace)));
+        native = step(&format!("counting on {name} without Tessera"), || measure(&mut qemu))?;
+    }
+    let mut qemu = board.tessera(workspace, CORES, MEMORY)?;
+    board.attach(disk, qemu.arg("-initrd").arg(bundle).args(["-append", "tessera.bench"]));
+    let mut tessera = step(&format!("counting on {name} under Tessera"), || measure(&mut qemu))?;
+    if debian {
+        let (without, under) = debian::run(workspace, board)?;
+        native.extend(without.map(|count| (debian::ROW.to_string(), count)));
+        tessera.insert(debian::ROW.to_string(), under);
+    }
+    Ok(Column { board, native, tessera })
 }
 
 /// Packs the guest with its configuration.
@@ -120,14 +123,6 @@ fn bundled(workspace: &Workspace, name: &str, configuration: &str) -> Result<Pat
     Ok(bundle)
 }
 
-fn qemu(disk: &Path, machine: &str) -> Command {
-    let mut qemu = Command::new(setup::QEMU);
-    let disk = disk.display();
-    qemu.args(["-M", machine]).args(QEMU_ARGUMENTS);
-    qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,snapshot=on,file={disk}"));
-    qemu
-}
-
 fn measure(qemu: &mut Command) -> Result<Measured> {
-    Ok(rows::parse(&Machine::start(qemu)?.until(DONE)?))
+    Ok(rows::parse(&Machine::start(qemu.args(COUNTING))?.until(DONE)?))
 }

@@ -12,18 +12,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::board::Board;
 use super::machine::Machine;
 use super::{bundled, rows};
 use crate::guests::Guests;
-use crate::images::Image;
 use crate::progress::step;
-use crate::setup;
 use crate::workspace::Workspace;
 
 /// The row's name.
 pub const ROW: &str = "debian_boot";
 /// What the guest prints just before its shell's prompt.
 const READY: &str = "GUEST-READY";
+/// What the guest has without Tessera, and the machine with it.
+const CORES: &str = "1";
+const GUEST_MEMORY: &str = "256M";
+const MEMORY: &str = "1G";
 const BOOTARGS: &str = "console=ttyAMA0 quiet hostname=bench";
 const CONFIGURATION: &str = r#"/dts-v1/;
 / {
@@ -43,37 +46,31 @@ const CONFIGURATION: &str = r#"/dts-v1/;
 /// How long the monitor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Boots the guest without Tessera and under it, on one core, without a disk.
-pub fn run(workspace: &Workspace) -> Result<(u64, u64)> {
+/// Boots the guest without Tessera, where a machine is one that it knows, and under it; on one core, without a disk.
+pub fn run(workspace: &Workspace, board: Board) -> Result<(Option<u64>, u64)> {
     let guests = Guests::new(workspace);
     guests.ensure(workspace, false)?;
-    let native = step("counting Debian's boot without Tessera", || {
-        let mut qemu = qemu(workspace, "virt,gic-version=3", "256M");
-        qemu.arg("-kernel").arg(guests.kernel()).arg("-initrd").arg(guests.ramdisk());
-        Ok(count(workspace, qemu.args(["-append", BOOTARGS]))?.0)
-    })?;
+    let name = board.name();
+    let native = board.native(CORES, GUEST_MEMORY).map(|mut qemu| {
+        step(&format!("counting Debian's boot on {name} without Tessera"), || {
+            qemu.args(["-append", BOOTARGS, "-kernel"])
+                .arg(guests.kernel())
+                .arg("-initrd")
+                .arg(guests.ramdisk());
+            Ok(count(workspace, &mut qemu)?.0)
+        })
+    });
+    let native = native.transpose()?;
     let bundle = bundled(workspace, "bench-debian", CONFIGURATION)?;
-    let tessera = step("counting Debian's boot under Tessera", || {
-        let mut qemu = qemu(workspace, "virt,virtualization=on,gic-version=3", "1G");
-        qemu.arg("-kernel").arg(Image::Tessera.path(workspace));
-        let (all, printed) =
-            count(workspace, qemu.arg("-initrd").arg(bundle).args(["-append", "tessera.bench"]))?;
+    let tessera = step(&format!("counting Debian's boot on {name} under Tessera"), || {
+        let mut qemu = board.tessera(workspace, CORES, MEMORY)?;
+        qemu.args(["-append", "tessera.bench", "-initrd"]).arg(bundle);
+        let (all, printed) = count(workspace, &mut qemu)?;
         let measured = rows::parse(&printed);
         let own = |name: &str| measured.get(&format!("boot:{name}")).copied().unwrap_or(0);
         Ok(all.saturating_sub(own("reset_to_guest") + own("zero") + own("hash")))
     })?;
     Ok((native, tessera))
-}
-
-fn qemu(workspace: &Workspace, machine: &str, memory: &str) -> Command {
-    let mut qemu = Command::new(setup::QEMU);
-    let record = workspace.target("bench.rr");
-    qemu.args(["-M", machine, "-m", memory, "-smp", "1"])
-        .args(["-cpu", "cortex-a72,cntfrq=1000000000"])
-        .args(["-display", "none", "-nodefaults", "-serial", "stdio"])
-        .args(["-icount", &format!("shift=0,rr=record,rrfile={}", record.display())])
-        .args(["-monitor", &format!("unix:{},server=on,wait=off", monitor(workspace).display())]);
-    qemu
 }
 
 fn monitor(workspace: &Workspace) -> std::path::PathBuf {
@@ -82,11 +79,14 @@ fn monitor(workspace: &Workspace) -> std::path::PathBuf {
 
 /// The instructions until the guest was ready, and what was printed until then.
 fn count(workspace: &Workspace, qemu: &mut Command) -> Result<(u64, Vec<String>)> {
+    let record = workspace.target("bench.rr");
+    qemu.args(["-icount", &format!("shift=0,rr=record,rrfile={}", record.display())]);
+    qemu.args(["-monitor", &format!("unix:{},server=on,wait=off", monitor(workspace).display())]);
     let mut machine = Machine::start(qemu)?;
     let printed = machine.until(READY)?;
     let answer = ask(&monitor(workspace), "stop\ninfo replay\n", "instruction count");
     drop(machine);
-    let _ = std::fs::remove_file(workspace.target("bench.rr"));
+    let _ = std::fs::remove_file(record);
     Ok((instructions(&answer?).context("QEMU's monitor told no instruction count")?, printed))
 }
 

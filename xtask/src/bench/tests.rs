@@ -1,8 +1,13 @@
+use super::board::Board;
 use super::debian::instructions;
-use super::rows::{lines, parse};
+use super::rows::{Column, lines, parse};
 
 fn printed(text: &str) -> Vec<String> {
     text.lines().map(str::to_string).collect()
+}
+
+fn column(board: Board, native: &str, tessera: &str) -> Column {
+    Column { board, native: parse(&printed(native)), tessera: parse(&printed(tessera)) }
 }
 
 #[test]
@@ -17,31 +22,37 @@ fn numbers_are_found_wherever_in_a_line_they_stand() {
 }
 
 #[test]
-fn a_json_row_has_both_numbers_or_null() {
-    let native = parse(&printed("BENCH gicd_read 4\nBENCH blk_4k 270\nBENCH reset_to_guest 8"));
-    let tessera = parse(&printed(
-        "BENCH gicd_read 150\nBENCH blk_4k 2700\nBENCH reset_to_guest 3\nx| boot: reset_to_guest=900",
-    ));
-    let rows = lines("m", &native, &tessera, 1000, true);
-    let has = |row: &str| assert!(rows.iter().any(|line| line == row), "{row} in {rows:#?}");
-    has(r#"{"machine":"m","name":"gicd_read","native":4,"tessera":150,"unit":"instructions"}"#);
-    has(
-        r#"{"machine":"m","name":"blk_4k_el2","native":null,"tessera":2430,"unit":"instructions"}"#,
+fn a_json_row_has_both_numbers_or_null_and_is_left_out_where_there_is_none() {
+    let column = column(
+        Board::VirtGicv2,
+        "BENCH gicd_read 4\nBENCH blk_4k 270\nBENCH reset_to_guest 8",
+        "BENCH gicd_read 150\nBENCH blk_4k 2700\nx| boot: reset_to_guest=900",
     );
-    has(
-        r#"{"machine":"m","name":"reset_to_guest","native":8,"tessera":900,"unit":"instructions"}"#,
-    );
-    has(r#"{"machine":"m","name":"image_bytes","native":null,"tessera":1000,"unit":"bytes"}"#);
-    has(r#"{"machine":"m","name":"el2_bytes","native":null,"tessera":null,"unit":"bytes"}"#);
+    let rows = lines(&[column], 1000, true);
+    let row = |name: &str, native: &str, tessera: &str, unit: &str| {
+        let row = format!(
+            r#"{{"machine":"virt-gicv2","name":"{name}","native":{native},"tessera":{tessera},"unit":"{unit}"}}"#
+        );
+        assert!(rows.contains(&row), "{row} in {rows:#?}");
+    };
+    row("gicd_read", "4", "150", "instructions");
+    row("blk_4k_el2", "null", "2430", "instructions");
+    row("reset_to_guest", "8", "900", "instructions");
+    row("image_bytes", "null", "1000", "bytes");
+    assert!(!rows.iter().any(|row| row.contains("gicr_read") || row.contains("el2_bytes")));
 }
 
 #[test]
-fn a_number_above_its_target_is_marked_in_the_table() {
-    let tessera = parse(&printed("BENCH gicd_read 181\nBENCH gicr_read 200"));
-    let table = lines("m", &parse(&[]), &tessera, 1, false);
+fn machines_stand_beside_each_other_and_a_number_above_its_target_is_marked() {
+    let numbers = "BENCH gicd_read 181\nBENCH sgi_self 300";
+    let both = [Board::VirtGicv3, Board::VirtGicv2].map(|board| column(board, "", numbers));
+    let table = lines(&both, 1, false);
     let row = |name: &str| table.iter().find(|line| line.starts_with(name)).unwrap();
-    assert!(row("gicd_read").contains("<= 180 !"));
-    assert!(!row("gicr_read").contains('!'));
+    assert!(table[0].contains("virt-gicv3") && table[0].ends_with("virt-gicv2"));
+    assert_eq!(row("gicd_read").matches("<= 180 !").count(), 2);
+    assert!(row("sgi_self").contains("<= 260 !"));
+    assert!(row("sgi_self").contains("<= 400  "));
+    assert!(!table.iter().any(|line| line.starts_with("gicr_read")));
 }
 
 #[test]
