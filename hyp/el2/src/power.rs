@@ -96,19 +96,20 @@ fn bite(halt: bool) {
     if at == 0 {
         return;
     }
+    let read = |offset| {
+        // SAFETY: a register of the board's power management, mapped as a device; it touches no memory.
+        unsafe { core::ptr::read_volatile((at + offset) as *const u32) }
+    };
+    let write = |offset, value: u32| {
+        // SAFETY: as for the load.
+        unsafe { core::ptr::write_volatile((at + offset) as *mut u32, pm::PASSWORD | value) }
+    };
     let partition = if halt { pm::RSTS_PARTITION } else { 0 };
-    // SAFETY: registers of the board's power management, mapped as a device; they touch no memory.
-    unsafe {
-        let read = |offset| core::ptr::read_volatile((at + offset) as *const u32);
-        let write = |offset, value: u32| {
-            core::ptr::write_volatile((at + offset) as *mut u32, pm::PASSWORD | value);
-        };
-        let status = read(pm::RSTS) & !pm::PASSWORD & !pm::RSTS_PARTITION;
-        write(pm::RSTS, status | partition);
-        write(pm::WDOG, pm::TICKS);
-        let control = read(pm::RSTC) & !pm::PASSWORD & !pm::RSTC_WRCFG;
-        write(pm::RSTC, control | pm::RSTC_FULL_RESET);
-    }
+    let status = read(pm::RSTS) & !pm::PASSWORD & !pm::RSTS_PARTITION;
+    write(pm::RSTS, status | partition);
+    write(pm::WDOG, pm::TICKS);
+    let control = read(pm::RSTC) & !pm::PASSWORD & !pm::RSTC_WRCFG;
+    write(pm::RSTC, control | pm::RSTC_FULL_RESET);
     barrier::dsb_sy();
 }
 
