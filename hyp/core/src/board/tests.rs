@@ -1,6 +1,7 @@
 use vm_fdt::FdtWriter;
 
 use super::*;
+use crate::fdt::Fdt;
 
 fn qemu_like() -> std::vec::Vec<u8> {
     let mut w = FdtWriter::new().unwrap();
