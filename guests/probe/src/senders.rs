@@ -51,8 +51,8 @@ fn from(sgi: u32, sender: u32) -> u32 {
     sender << 10 | sgi
 }
 
-/// The bits of all CPUs.
-fn everybody(machine: &Machine) -> u8 {
+/// The bits of all CPUs of the machine, in lists of targets and of senders.
+pub fn everybody(machine: &Machine) -> u8 {
     ((1u32 << machine.cpus().len()) - 1) as u8
 }
 

@@ -16,6 +16,7 @@ use tessera_rt::trap::{EC_DATA, EC_UNKNOWN, FSC_EXTERNAL, attempt};
 use tessera_rt::{Machine, exec, gic, mrs, timer};
 
 use super::{FREE_PPI, FREE_SPI};
+use crate::senders::everybody;
 
 /// What acknowledge registers say when there is nothing.
 const NONE: u32 = 1023;
@@ -80,7 +81,7 @@ fn sgis() {
 
 /// The bytes of SPENDSGIR and CPENDSGIR (4.3.16, 4.3.17).
 fn pending_sgis(machine: &Machine) {
-    let all = (1 << machine.cpus().len()) - 1;
+    let all = everybody(machine);
     let (set_at, clear_at) = (GICD + SPENDSGIR + u64::from(SGI), GICD + CPENDSGIR + u64::from(SGI));
     let both = |want: u8| read8(set_at) == want && read8(clear_at) == want;
     gic::set_mask(0);
@@ -145,7 +146,7 @@ fn targets(machine: &Machine) {
         write8(at, 0xff);
         return equal("with one cpu there are no targets", read8(at), 0);
     }
-    let all = ((1u32 << cpus) - 1) as u8;
+    let all = everybody(machine);
     for targets in [0, 1, all, 2, all & !1] {
         write8(at, targets);
         equal("targets of an spi can be set", read8(at), targets);
