@@ -188,7 +188,9 @@ fn check_partitions<'c>(
             problems.push(Problem { node, property: Some("partition".into()), what });
         };
         let Some(partitions) = board.partitions else {
-            problem("this board has no disk with a GPT that Tessera can read; attach one".into());
+            problem(
+                "this board has no disk with partitions that Tessera can read; attach one".into(),
+            );
             continue;
         };
         match find_partition(&disk.partition, partitions) {
@@ -226,7 +228,7 @@ impl fmt::Display for Mib {
     }
 }
 
-/// The first labels of a disk.
+/// The first names of a disk's partitions.
 struct Labels<'a>(&'a [PartitionFacts<'a>]);
 
 impl fmt::Display for Labels<'_> {
@@ -237,7 +239,12 @@ impl fmt::Display for Labels<'_> {
         }
         for (index, partition) in self.0.iter().take(MOST).enumerate() {
             let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}\"{}\"", short(partition.label))?;
+            // An MBR has no labels.
+            let (prefix, name) = match partition.label {
+                "" => (PARTUUID, partition.partuuid),
+                label => ("", label),
+            };
+            write!(f, "{separator}\"{prefix}{}\"", short(name))?;
         }
         if self.0.len() > MOST { f.write_str(", …") } else { Ok(()) }
     }

@@ -304,6 +304,17 @@ fn a_disk_on_a_board_without_disks_is_refused() {
 }
 
 #[test]
+fn partitions_of_an_mbr_are_named_by_what_they_have() {
+    let mbr = ["0eabc21f-01", "0eabc21f-02"].map(|partuuid| PartitionFacts { label: "", partuuid });
+    let board = BoardFacts { partitions: Some(&mbr), ..BOARD };
+    let disk = |name| Guest::new("a", &[0]).disk("disk", &[("partition", Text(name))]);
+    assert!(check_board(&config(&[disk("PARTUUID=0EABC21F-02")]), &board).is_empty());
+    let words = words(&check_board(&config(&[disk("PARTUUID=0eabc21f-03")]), &board));
+    let has = "the disk has \"PARTUUID=0eabc21f-01\", \"PARTUUID=0eabc21f-02\"";
+    assert!(words[0].ends_with(has), "{words:?}");
+}
+
+#[test]
 fn a_guest_whose_files_do_not_fit_or_are_none_is_refused() {
     let mut kernel = [0; 256];
     kernel[16..24].copy_from_slice(&(32u64 << 20).to_le_bytes());

@@ -194,8 +194,8 @@ impl Header {
             at += u64::from(self.entry_size);
         }
         let range = |p: &Partition| (p.first, p.sectors, p.number);
-        let mut ranges: Vec<_> = partitions.iter().map(range).collect();
-        if let Some((a, b)) = overlap(&mut ranges) {
+        let ranges: Vec<_> = partitions.iter().map(range).collect();
+        if let Some((a, b)) = overlap(&ranges) {
             return Err(TableError::Overlap(a, b));
         }
         Ok(Partitions { partitions, from_backup: false })

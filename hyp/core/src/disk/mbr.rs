@@ -134,8 +134,8 @@ impl Found {
         self.ranges.push((first, sectors, number));
     }
 
-    fn check<E>(&mut self) -> Result<(), TableError<E>> {
-        match overlap(&mut self.ranges) {
+    fn check<E>(&self) -> Result<(), TableError<E>> {
+        match overlap(&self.ranges) {
             None => Ok(()),
             Some((a, b)) => Err(TableError::Overlap(a, b)),
         }
@@ -327,7 +327,7 @@ mod tests {
                 let mut used = vec![(0, 1, 0)];
                 used.extend(found.partitions.iter().map(|p| (p.first, p.sectors, p.number)));
                 assert!(used.iter().all(|(first, sectors, _)| first + sectors <= disk.sectors));
-                assert_eq!(overlap(&mut used), None);
+                assert_eq!(overlap(&used), None);
             }
             assert!(disk.reads <= 1 + LAST_LOGICAL);
         }

@@ -175,13 +175,14 @@ impl Partitions {
     }
 }
 
-/// Two of these ranges (first sector, sectors, number) that have a sector in common, the lower number first. They must
-/// lie on the disk. Sorts them.
-pub(super) fn overlap(ranges: &mut [(u64, u64, u32)]) -> Option<(u32, u32)> {
-    ranges.sort_unstable();
-    let mut pairs = ranges.iter().zip(ranges.iter().skip(1));
-    let (a, b) = pairs.find(|(a, b)| b.0 - a.0 < a.1)?;
-    Some((a.2.min(b.2), a.2.max(b.2)))
+/// The first two of these ranges (first sector, sectors, number) that have a sector in common, the lower number first.
+/// All lie on the disk. Each is held against each: there are few, a thousand at most.
+pub(super) fn overlap(ranges: &[(u64, u64, u32)]) -> Option<(u32, u32)> {
+    let meet = |a: (u64, u64, u32), b: (u64, u64, u32)| a.0 < b.0 + b.1 && b.0 < a.0 + a.1;
+    ranges.iter().enumerate().find_map(|(n, &a)| {
+        let (_, _, other) = ranges.iter().take(n).find(|&&b| meet(a, b))?;
+        Some((a.2.min(*other), a.2.max(*other)))
+    })
 }
 
 pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {

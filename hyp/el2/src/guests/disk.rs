@@ -209,10 +209,15 @@ pub fn publish(disk: Option<BoardDisk>) {
 /// Gives a request to the disk.
 #[inline]
 pub fn submit(request: &DiskRequest) -> Result<Accepted, SubmitError> {
-    match DISK.lock().as_mut() {
+    let result = match DISK.lock().as_mut() {
         Some(disk) => disk.submit(&El2, request),
         None => Err(SubmitError::Lost),
+    };
+    if result == Err(SubmitError::Lost) {
+        // Perhaps that was just found out. The caller has a device locked, which might be one of those concerned.
+        serve(Cause::Lost);
     }
+    result
 }
 
 /// Handles interrupt `intid` if it is the disk's; whether it was. The line may be shared with a device that Tessera does
@@ -221,21 +226,32 @@ pub fn interrupt(intid: IntId) -> bool {
     if intid.0 != INTERRUPT.load(Ordering::Acquire) {
         return false;
     }
-    serve(true);
+    serve(Cause::Interrupt);
     true
 }
 
 /// Gives up on a disk that does nothing any more, so that all requests come back. Called by whoever waits for requests.
 pub fn check() {
     if with_disk(|disk| disk.check_overdue(&El2)) == Some(true) {
-        serve(false);
+        serve(Cause::Overdue);
     }
 }
 
+/// Why the disk is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Interrupt,
+    /// It was given up.
+    Overdue,
+    /// It took no request, of a device that this core has locked: so guests hear of it by an interrupt.
+    Lost,
+}
+
 /// Hands completions to their guests, and the room they leave to those who wait, once the interrupt is quiet.
-fn serve(mut interrupted: bool) {
+fn serve(cause: Cause) {
     // As long as the disk completes requests: it has 64 in flight at most, and guests' own cores submit new ones no
     // faster than it works. What a completion costs beyond these few lines is done in its guest's time.
+    let mut interrupted = cause == Cause::Interrupt;
     let mut next = || {
         let mut disk = DISK.lock();
         let disk = disk.as_mut()?;
@@ -251,7 +267,7 @@ fn serve(mut interrupted: bool) {
         if matches!(event, Some((_, Err(DiskError::Lost)))) {
             mourn();
         }
-        tell(who, event);
+        tell(who, event, cause);
     }
 }
 
@@ -266,13 +282,13 @@ fn with_disk<T>(f: impl FnOnce(&mut Disk<Driver>) -> T) -> Option<T> {
     DISK.lock().as_mut().map(f)
 }
 
-fn tell(who: Attached, done: DiskEvent) {
+fn tell(who: Attached, done: DiskEvent, cause: Cause) {
     let Some(guest) = super::get(who.vm) else { return };
     let here = cpu::current_id();
-    if guest.vm.cpus.contains(&here) {
+    if cause != Cause::Lost && guest.vm.cpus.contains(&here) {
         guest.vm.disk_event(&El2, who.device, done);
     } else {
-        // Its own core does the work: this one is another guest's.
+        // Its own core does the work, soon: this one is another guest's, or has a lock.
         guest.vm.disk_news.leave(who.device, done);
         if let Some(&core) = guest.vm.cpus.first() {
             El2.kick(core);

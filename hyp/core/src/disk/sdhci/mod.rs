@@ -343,6 +343,7 @@ fn refused(response: u32) -> bool {
     response & reg::card::ERRORS != 0
 }
 
+// Cold, so that the way to a virtio disk, which is short, is not spoilt where either can be meant.
 impl<R: Registers> DiskDriver for Sdhci<R> {
     fn sectors(&self) -> u64 {
         self.card.sectors
@@ -352,6 +353,7 @@ impl<R: Registers> DiskDriver for Sdhci<R> {
         self.card.read_only
     }
 
+    #[cold]
     fn submit(&mut self, hw: &impl Hw, request: &DiskRequest) -> Result<Accepted, SubmitError> {
         self.check_patience(hw);
         if self.dead {
@@ -377,10 +379,12 @@ impl<R: Registers> DiskDriver for Sdhci<R> {
         Ok(Accepted::Queued)
     }
 
+    #[cold]
     fn acknowledge(&mut self) {
         self.pending |= self.host.take_status();
     }
 
+    #[cold]
     fn complete(&mut self, hw: &impl Hw) -> Option<(Tag, Result<(), DiskError>)> {
         let mut result = None;
         for _ in 0..EVENTS {
@@ -403,6 +407,7 @@ impl<R: Registers> DiskDriver for Sdhci<R> {
         Some((self.work.tag(), result))
     }
 
+    #[cold]
     fn progress(&self) -> Option<u32> {
         self.active.then_some(self.events)
     }
