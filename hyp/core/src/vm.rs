@@ -102,16 +102,21 @@ impl Vm {
         self.cpus.get(usize::from(vcpu.0)).copied()
     }
 
-    /// Makes the cores of `vcpus` look at their interrupts; all but this one, which looks before its vCPU runs on.
+    /// Makes the cores of `vcpus` look at their interrupts.
     #[inline]
     pub fn kick(&self, hw: &impl Hw, vcpus: VcpuSet) {
         for vcpu in vcpus.iter() {
-            if let Some(core) = self.core_of(vcpu)
-                && core != hw.this_cpu()
-            {
+            if let Some(core) = self.core_of(vcpu) {
                 hw.kick(core);
             }
         }
+    }
+
+    /// As [`Vm::kick`], for what may concern this core's own vCPU too: it looks before it runs on.
+    fn kick_others(&self, hw: &impl Hw, vcpus: VcpuSet) {
+        let here = hw.this_cpu();
+        let other = |vcpu: &VcpuId| self.core_of(*vcpu) != Some(here);
+        vcpus.iter().filter(other).for_each(|vcpu| self.kick(hw, VcpuSet::only(vcpu)));
     }
 
     /// Makes all cores of the guest look at what they have to do.
@@ -124,7 +129,7 @@ impl Vm {
     pub(crate) fn uart_line(&self, hw: &impl Hw, line: Option<bool>) {
         if let Some(high) = line {
             let intid = IntId(tessera_abi::layout::UART_INTID);
-            self.kick(hw, self.vgic.set_spi_level(intid, high));
+            self.kick_others(hw, self.vgic.set_spi_level(intid, high));
         }
     }
 
@@ -178,7 +183,7 @@ impl Vm {
 
     pub(crate) fn disk_interrupt(&self, hw: &impl Hw, slot: u8) {
         let intid = IntId(tessera_abi::layout::VIRTIO_INTID + u32::from(slot));
-        self.kick(hw, self.vgic.pulse_spi(intid));
+        self.kick_others(hw, self.vgic.pulse_spi(intid));
     }
 
     /// Makes interrupt controller and UART new, for a guest that starts anew; its disks were reset when it stopped.
