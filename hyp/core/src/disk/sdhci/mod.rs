@@ -22,12 +22,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::board::DmaWindow;
-use crate::disk::{
-    Accepted, DiskDriver, DiskError, DiskOp, DiskRequest, Registers, SECTOR_SIZE, SubmitError, Tag,
-};
+use crate::disk::{DiskDriver, DiskError, Registers, SECTOR_SIZE};
 use crate::hw::Hw;
 
 mod card;
+mod driver;
 mod host;
 #[cfg(test)]
 mod model;
@@ -341,81 +340,4 @@ impl<R: Registers> fmt::Display for Sdhci<R> {
 /// Whether a card's status speaks of an error.
 fn refused(response: u32) -> bool {
     response & reg::card::ERRORS != 0
-}
-
-// Cold, so that the way to a virtio disk, which is short, is not spoilt where either can be meant.
-impl<R: Registers> DiskDriver for Sdhci<R> {
-    fn sectors(&self) -> u64 {
-        self.card.sectors
-    }
-
-    fn read_only(&self) -> bool {
-        self.card.read_only
-    }
-
-    #[cold]
-    fn submit(&mut self, hw: &impl Hw, request: &DiskRequest) -> Result<Accepted, SubmitError> {
-        self.check_patience(hw);
-        if self.dead {
-            return Err(SubmitError::Lost);
-        }
-        if matches!(request.op, DiskOp::Flush | DiskOp::Discard) || request.sectors == 0 {
-            return Ok(Accepted::Done);
-        }
-        if self.active {
-            return Err(SubmitError::Full);
-        }
-        if request.op.modifies() && self.card.read_only {
-            return Err(SubmitError::Refused);
-        }
-        self.active = true;
-        (self.retries, self.silences) = (0, 0);
-        self.work.begin(request);
-        self.start_part(hw);
-        if self.dead {
-            self.active = false;
-            return Err(SubmitError::Lost);
-        }
-        Ok(Accepted::Queued)
-    }
-
-    #[cold]
-    fn acknowledge(&mut self) {
-        self.pending |= self.host.take_status();
-    }
-
-    #[cold]
-    fn complete(&mut self, hw: &impl Hw) -> Option<(Tag, Result<(), DiskError>)> {
-        let mut result = None;
-        for _ in 0..EVENTS {
-            if !self.active || self.dead || result.is_some() {
-                break;
-            }
-            self.acknowledge();
-            let now = core::mem::take(&mut self.pending);
-            if now == 0 {
-                self.check_patience(hw);
-                break;
-            }
-            result = self.advance(hw, now);
-        }
-        if self.active && self.dead {
-            result = Some(Err(DiskError::Lost));
-        }
-        let result = result?;
-        self.active = false;
-        Some((self.work.tag(), result))
-    }
-
-    #[cold]
-    fn progress(&self) -> Option<u32> {
-        self.active.then_some(self.events)
-    }
-
-    #[cold]
-    fn stop(&mut self) {
-        if !core::mem::replace(&mut self.dead, true) {
-            self.host.stop();
-        }
-    }
 }

@@ -13,6 +13,7 @@ use crate::addr::{Pa, VmId};
 use crate::disk::boot::{BootReader, ReadError};
 use crate::disk::model::Random;
 use crate::disk::partitions::BlockRead;
+use crate::disk::{Accepted, DiskOp, DiskRequest, SubmitError, Tag};
 use crate::disk::{Attached, Disk, Sector, Window};
 use crate::hw::fake::{Event, FakeHw};
 
