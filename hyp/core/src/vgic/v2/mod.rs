@@ -98,10 +98,25 @@ impl Vgic {
         size: u8,
         value: u64,
     ) -> Result<VcpuSet, BadAccess> {
+        // What guests are in a hurry with.
+        if offset == GICD_SGIR && size == 4 {
+            return Ok(self.write_sgir(me, lrs, value as u32));
+        }
+        self.gicd_write_v2_more(me, lrs, offset, size, value)
+    }
+
+    #[inline(never)]
+    fn gicd_write_v2_more(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        offset: u64,
+        size: u8,
+        value: u64,
+    ) -> Result<VcpuSet, BadAccess> {
         check_access(offset, size)?;
         let word = value as u32;
         let kick = match offset {
-            GICD_SGIR => self.write_sgir(me, lrs, word),
             GICD_CTLR => self.write_groups(word & CTLR_GROUPS),
             // All go to the one CPU that there is.
             GICD_ITARGETSR_SPIS..GICD_ITARGETSR_END if self.vcpus > 1 => {

@@ -33,6 +33,7 @@ impl Vgic {
     }
 
     /// A write to `GICD_SGIR`.
+    #[inline(always)]
     pub(super) fn write_sgir(
         &self,
         me: &mut VgicCpu,
@@ -60,6 +61,7 @@ impl Vgic {
     }
 
     /// Delivers SGIs that came in, where that is all there is to do.
+    #[inline(never)]
     pub(in crate::vgic) fn deliver_sgis(
         &self,
         me: &mut VgicCpu,
@@ -74,6 +76,7 @@ impl Vgic {
     }
 
     /// Makes an SGI of the own vCPU pending for the sources that wait.
+    #[inline(always)]
     fn raise_sgi(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, sgi: u32) -> VcpuSet {
         let cpu = self.shared(me.id);
         let sources = cpu.waiting(sgi).load(Relaxed);

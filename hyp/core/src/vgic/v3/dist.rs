@@ -34,6 +34,7 @@ pub(in crate::vgic) const TYPER: u32 = 1 | 9 << 19 | 1 << 24 | 1 << 25;
 
 impl Vgic {
     /// As [`Vgic::gicd_read`], of a GICv3.
+    #[inline(never)]
     pub(in crate::vgic) fn gicd_read_v3(
         &self,
         me: &mut VgicCpu,
@@ -64,6 +65,7 @@ impl Vgic {
     }
 
     /// As [`Vgic::gicd_write`], of a GICv3.
+    #[inline(never)]
     pub(in crate::vgic) fn gicd_write_v3(
         &self,
         offset: u64,
