@@ -86,6 +86,9 @@ const RUSTFLAGS_VARIABLE: &str = "CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RU
 /// aligned accesses to devices, so unaligned loads are sound: with them code is shorter. Guests run some before that.
 const EL2_RUSTFLAGS: &str = "-Cforce-frame-pointers=yes -Ctarget-feature=-strict-align";
 
+/// What the compiler says of a feature that it passes on and does not vouch for, as above.
+const KNOWN_WARNING: &str = "unknown and unstable feature specified for `-Ctarget-feature`";
+
 /// One cargo call a package, so that an image does not depend on what was built with it.
 fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Result<()> {
     let (package, binary) = image.package();
@@ -99,7 +102,7 @@ fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Resul
     if std::io::stderr().is_terminal() {
         cargo.arg("--color=always");
     }
-    step(&format!("building {package}"), || proc::show_after(cargo.current_dir(workspace.root())))?;
+    step(&format!("building {package}"), || proc::show_after(cargo.current_dir(workspace.root()), Some(KNOWN_WARNING)))?;
     let built = directory.join(TARGET).join("release").join(binary);
     let file = std::fs::read(&built)
         .with_context(|| format!("{package} has no binary at {}", workspace.show(&built)))?;

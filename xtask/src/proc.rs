@@ -33,16 +33,23 @@ pub fn show_output(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` and shows, when it has ended, what it said on stderr: it disturbs no progress bar.
-pub fn show_after(command: &mut Command) -> Result<()> {
+/// Runs `command` and shows, when it has ended, what it said on stderr: it disturbs no progress bar. Paragraphs with
+/// `known`, if there is such a text, are left out.
+pub fn show_after(command: &mut Command, known: Option<&str>) -> Result<()> {
     let shown = show(command);
     let output = command
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("could not start `{shown}`"))?;
-    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    eprint!("{}", without(&String::from_utf8_lossy(&output.stderr), known));
     ensure!(output.status.success(), "`{shown}` failed ({})", output.status);
     Ok(())
+}
+
+/// `text` without its paragraphs that have `known` in them.
+fn without(text: &str, known: Option<&str>) -> String {
+    let is_new = |paragraph: &&str| known.is_none_or(|known| !paragraph.contains(known));
+    text.split_inclusive("\n\n").filter(is_new).collect()
 }
 
 /// Where `program` is: in PATH, or in the directories for administrators that a user's PATH may lack.
@@ -86,6 +93,13 @@ mod tests {
         let mut command = Command::new("apt-get");
         command.args(["-o", "A::B=c", "it's", ""]);
         assert_eq!(show(&command), r"apt-get -o A::B=c 'it'\''s' ''");
+    }
+
+    #[test]
+    fn a_paragraph_that_is_known_is_left_out_and_all_others_are_shown() {
+        let text = "warning: a\n  |\n\nwarning: b is old\n  = note\n\nerror: c\n";
+        assert_eq!(without(text, Some("b is")), "warning: a\n  |\n\nerror: c\n");
+        assert_eq!(without(text, None), text);
     }
 
     #[test]
