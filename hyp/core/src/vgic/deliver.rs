@@ -22,19 +22,20 @@ impl Vgic {
             }
             return kick;
         }
-        if news & (LOOK | RECALL) == 0 {
-            return self.deliver_sgis(me, lrs, news >> SGI_NEWS);
+        if news & BY_SOURCE != 0 {
+            return self.deliver_sgis(me, lrs, news);
         }
         self.deliver_more(me, lrs, news)
     }
 
     #[inline(never)]
-    fn deliver_more(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, news: u32) -> VcpuSet {
-        if news & BY_SOURCE != 0 {
-            self.latch_sgis(me, news >> SGI_NEWS);
-        } else {
-            self.shared(me.id).bank.latch.set(news >> SGI_NEWS);
-        }
+    pub(super) fn deliver_more(
+        &self,
+        me: &mut VgicCpu,
+        lrs: &mut impl ListRegisters,
+        news: u32,
+    ) -> VcpuSet {
+        self.shared(me.id).bank.latch.set(news >> SGI_NEWS);
         if news & RECALL == 0 && !me.overflowing() {
             self.top_up(me, lrs)
         } else {

@@ -18,7 +18,9 @@ use core::sync::atomic::{
 use super::{SGIS, byte_of};
 use crate::addr::VcpuSet;
 use crate::vgic::lr::{self, ACTIVE, EOI, PENDING};
-use crate::vgic::{BY_SOURCE, ListRegisters, Model, SGI_NEWS, Vgic, VgicCpu, members};
+use crate::vgic::{
+    BY_SOURCE, LOOK, ListRegisters, Model, RECALL, SGI_NEWS, Vgic, VgicCpu, members,
+};
 
 /// `GICD_SGIR` (IHI 0048 4.3.15): TargetListFilter, at 25:24, and CPUTargetList, at 23:16. NSATT is of the security
 /// extension.
@@ -60,14 +62,19 @@ impl Vgic {
         kick
     }
 
-    /// Delivers SGIs that came in, where that is all there is to do.
+    /// Delivers SGIs that came in, and what else is in the news.
     #[inline(never)]
     pub(in crate::vgic) fn deliver_sgis(
         &self,
         me: &mut VgicCpu,
         lrs: &mut impl ListRegisters,
-        sgis: u32,
+        news: u32,
     ) -> VcpuSet {
+        let sgis = news >> SGI_NEWS;
+        if news & (LOOK | RECALL) != 0 {
+            self.latch_sgis(me, sgis);
+            return self.deliver_more(me, lrs, news & (LOOK | RECALL));
+        }
         let mut kick = VcpuSet::EMPTY;
         for sgi in members(sgis.into()) {
             kick = kick.union(self.raise_sgi(me, lrs, sgi));
@@ -93,8 +100,8 @@ impl Vgic {
         self.raise_slowly(me, lrs, sgi, false)
     }
 
-    /// Notes SGIs that came in, for the fold that follows.
-    pub(in crate::vgic) fn latch_sgis(&self, me: &VgicCpu, sgis: u32) {
+    /// Notes SGIs that came in, for what follows.
+    fn latch_sgis(&self, me: &VgicCpu, sgis: u32) {
         let cpu = self.shared(me.id);
         for sgi in members(sgis.into()) {
             if cpu.waiting(sgi).load(Relaxed) != 0 {
