@@ -102,7 +102,9 @@ fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Resul
     if std::io::stderr().is_terminal() {
         cargo.arg("--color=always");
     }
-    step(&format!("building {package}"), || proc::show_after(cargo.current_dir(workspace.root()), Some(KNOWN_WARNING)))?;
+    step(&format!("building {package}"), || {
+        proc::show_after(cargo.current_dir(workspace.root()), Some(KNOWN_WARNING))
+    })?;
     let built = directory.join(TARGET).join("release").join(binary);
     let file = std::fs::read(&built)
         .with_context(|| format!("{package} has no binary at {}", workspace.show(&built)))?;

@@ -57,10 +57,21 @@ pub struct GuestDt<'a> {
     pub uart: bool,
     /// virtio block devices, from slot 0 on.
     pub disks: usize,
-    /// There are performance monitors.
-    pub pmu: bool,
+    /// Performance monitors.
+    pub pmu: Pmu,
     /// For `kaslr-seed` and `rng-seed`.
     pub seed: Option<Seed>,
+}
+
+/// What a guest has of performance monitors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pmu {
+    /// None.
+    None,
+    /// Counters, whose overflow the board does not tell by a PPI: Linux counts, and refuses to sample.
+    Counting,
+    /// Counters with their interrupt.
+    Interrupting,
 }
 
 /// Makes the tree.
@@ -80,7 +91,7 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
             node.pairs("reg", &[layout::RAM_BASE, guest.memory]);
         });
         root.node("timer", |node| timer(node, guest));
-        if guest.pmu {
+        if guest.pmu != Pmu::None {
             root.node("pmu", |node| pmu(node, guest));
         }
         root.node_at("interrupt-controller", layout::GICD_BASE, |node| gic(node, guest));
@@ -142,7 +153,9 @@ fn timer(node: &mut Writer, guest: &GuestDt<'_>) {
 /// Linux `pmu.yaml`.
 fn pmu(node: &mut Writer, guest: &GuestDt<'_>) {
     node.text("compatible", "arm,armv8-pmuv3");
-    node.cells("interrupts", &ppi(layout::PMU_INTID, guest));
+    if guest.pmu == Pmu::Interrupting {
+        node.cells("interrupts", &ppi(layout::PMU_INTID, guest));
+    }
 }
 
 /// Linux `arm,gic-v3.yaml`: distributor and redistributors. `arm,gic.yaml`: distributor and CPU interface.
@@ -222,7 +235,7 @@ mod tests {
         ramdisk: Some((Ipa(0x4400_0000), 0x12_3456)),
         uart: true,
         disks: 2,
-        pmu: true,
+        pmu: Pmu::Interrupting,
         seed: Some([0x5a; 40]),
     };
 
@@ -281,7 +294,7 @@ mod tests {
             ramdisk: None,
             uart: false,
             disks: 0,
-            pmu: false,
+            pmu: Pmu::None,
             seed: None,
             ..GUEST
         };

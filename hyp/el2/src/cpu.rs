@@ -25,7 +25,7 @@ pub struct PerCpu {
     pub id: AtomicU8,
     /// The core was asked to start.
     pub asked: AtomicBool,
-    /// The core runs Rust.
+    /// The core runs Rust, and can be kicked.
     pub online: AtomicBool,
 }
 
@@ -56,7 +56,6 @@ pub fn get(id: CpuId) -> Option<&'static PerCpu> {
 /// Tells this core that `cpu` is its own data.
 pub fn set_current(cpu: &'static PerCpu) {
     msr!("tpidr_el2", core::ptr::from_ref(cpu) as u64);
-    cpu.online.store(true, Ordering::Release);
 }
 
 /// The number of this core.

@@ -71,8 +71,9 @@ mod pm {
     pub const RSTC: u64 = 0x1c;
     pub const RSTS: u64 = 0x20;
     pub const WDOG: u64 = 0x24;
-    /// Each write has it.
+    /// Each write has it, in bits 31:24.
     pub const PASSWORD: u32 = 0x5a00_0000;
+    pub const PASSWORD_FIELD: u32 = 0xff00_0000;
     /// RSTC: what the watchdog does, and everything anew.
     pub const RSTC_WRCFG: u32 = 0b11 << 4;
     pub const RSTC_FULL_RESET: u32 = 0b10 << 4;
@@ -105,10 +106,10 @@ fn bite(halt: bool) {
         unsafe { core::ptr::write_volatile((at + offset) as *mut u32, pm::PASSWORD | value) }
     };
     let partition = if halt { pm::RSTS_PARTITION } else { 0 };
-    let status = read(pm::RSTS) & !pm::PASSWORD & !pm::RSTS_PARTITION;
+    let status = read(pm::RSTS) & !pm::PASSWORD_FIELD & !pm::RSTS_PARTITION;
     write(pm::RSTS, status | partition);
     write(pm::WDOG, pm::TICKS);
-    let control = read(pm::RSTC) & !pm::PASSWORD & !pm::RSTC_WRCFG;
+    let control = read(pm::RSTC) & !pm::PASSWORD_FIELD & !pm::RSTC_WRCFG;
     write(pm::RSTC, control | pm::RSTC_FULL_RESET);
     barrier::dsb_sy();
 }

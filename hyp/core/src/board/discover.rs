@@ -6,7 +6,7 @@ use super::{
     Board, Conduit, Cpu, CpuStart, DmaWindow, Gic, Range, SdHost, Uart, UartKind, VirtioMmio,
 };
 use crate::addr::{IntId, Pa};
-use crate::fdt::{Fdt, Node, Property, Visit, Walk};
+use crate::fdt::{Fdt, Mapped, Node, Property, Visit, Walk};
 
 impl<'a> Board<'a> {
     /// Reads the board's tree.
@@ -54,10 +54,16 @@ impl<'a> Board<'a> {
         }
         // A child of /reserved-memory with a place of its own (DTSpec 3.5).
         if place.in_reserved && visit.depth == 2 {
-            if facts.no_map {
-                self.no_map.extend(place.range(facts, 0));
+            let all = facts.reg.into_iter().flat_map(|reg| reg.regs(visit.cells));
+            for (start, len) in all {
+                // Where the parent forgot its `ranges`, they are the root's addresses all the same (DTSpec 3.5.3).
+                let start = Pa(place.walk.translate(start).unwrap_or(start));
+                self.reserved.push(Range { start, len });
+                if facts.no_map {
+                    self.no_map.push(Range { start, len });
+                }
             }
-            return self.reserved.extend(place.range(facts, 0));
+            return;
         }
         for name in facts.compatible.into_iter().flat_map(|property| property.byte_strs()) {
             self.device(name, facts, place, found);
@@ -93,6 +99,7 @@ impl<'a> Board<'a> {
                     self.gic = Some(Gic::V2 { gicd, gicc, gich, gicv });
                 }
             }
+            b"arm,armv8-pmuv3" => self.pmu = facts.interrupt(),
             b"brcm,bcm2711-emmc2" if self.sd_host.is_none() => self.sd_host(facts, place),
             b"brcm,bcm2835-pm" | b"brcm,bcm2835-pm-wdt" => self.watchdog = range(0),
             b"arm,psci-0.2" | b"arm,psci-1.0" => {
@@ -131,12 +138,9 @@ impl<'a> Board<'a> {
         let (Some(registers), Some(interrupt)) = (place.range(facts, 0), facts.interrupt()) else {
             return;
         };
-        let dma = match place.walk.dma_ranges() {
-            Some(ranges) => ranges
-                .map(|range| DmaWindow { cpu: Pa(range.parent), bus: range.child, len: range.len })
-                .collect(),
-            None => alloc::vec![DmaWindow { cpu: Pa(0), bus: 0, len: u64::MAX }],
-        };
+        let window =
+            |range: Mapped| DmaWindow { cpu: Pa(range.parent), bus: range.child, len: range.len };
+        let dma = place.walk.dma_ranges().map(window).collect();
         let coherent = place.visit.node.property("dma-coherent").is_some();
         self.sd_host = Some(SdHost { registers, interrupt, dma, coherent });
     }

@@ -11,7 +11,7 @@ mod tests;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::addr::{IntId, Pa};
+use crate::addr::{IntId, PAGE_SIZE, Pa};
 
 /// A range of physical addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,6 +167,8 @@ pub struct Board<'a> {
     pub uart: Option<Uart>,
     /// The first host controller of SD cards.
     pub sd_host: Option<SdHost>,
+    /// The (first) interrupt of the cores' performance monitors.
+    pub pmu: Option<IntId>,
     /// The Raspberry Pi's power management with its watchdog.
     pub watchdog: Option<Range>,
     /// virtio-mmio transports, in the order of the tree.
@@ -179,6 +181,11 @@ pub struct Board<'a> {
     pub rng_seed: &'a [u8],
 }
 
+/// Bytes of a GICv2's CPU interface, GICC or GICV (IHI 0048 4.1.2, 5.5).
+const GICC_SIZE: u64 = 0x2000;
+/// Bytes of GICH up to the last list register (IHI 0048 5.3).
+const GICH_SIZE: u64 = 0x200;
+
 /// What a board cannot do without.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BoardError {
@@ -188,12 +195,18 @@ pub enum BoardError {
     NoCpus,
     /// No interrupt controller that Tessera drives.
     NoGic,
+    /// A GICv2 whose parts are smaller than the architecture's, or whose GICV guests cannot be given as a page.
+    BadGic,
 }
 
 impl fmt::Display for BoardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoMemory => "the board's device tree has no usable memory node: check the DTB",
+            Self::BadGic => {
+                "the board's device tree has a GICv2 with a GICC or GICV of less than 8 KiB, a GICH of \
+                 less than 512 bytes, or a GICV that does not begin a page: check the DTB"
+            }
             Self::NoCpus => "the board's device tree has no usable core in /cpus: check the DTB",
             Self::NoGic => {
                 "the board's device tree has no interrupt controller that Tessera drives: a GICv3, \
@@ -213,6 +226,17 @@ impl Board<'_> {
         if self.cpus.is_empty() {
             return Err(BoardError::NoCpus);
         }
-        self.gic.ok_or(BoardError::NoGic)
+        match self.gic {
+            // Behind a smaller GICV would be somebody else's registers, and GICC_DIR is in the second page of GICC.
+            Some(Gic::V2 { gicc, gich, gicv, .. })
+                if gicc.len < GICC_SIZE
+                    || gich.len < GICH_SIZE
+                    || gicv.len < GICC_SIZE
+                    || !gicv.start.is_aligned(PAGE_SIZE) =>
+            {
+                Err(BoardError::BadGic)
+            }
+            gic => gic.ok_or(BoardError::NoGic),
+        }
     }
 }

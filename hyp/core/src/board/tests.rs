@@ -76,7 +76,7 @@ fn pi_like(bootargs: &str) -> std::vec::Vec<u8> {
     w.property_null("ranges").unwrap();
     for (name, at, kept) in [("kept@1000", 0x1000, false), ("secret@2000", 0x2000, true)] {
         let node = w.begin_node(name).unwrap();
-        w.property_array_u32("reg", &[0, at, 0x1000]).unwrap();
+        w.property_array_u32("reg", &[0, at, 0x1000, 0, at + 0x1_0000, 0x1000]).unwrap();
         if kept {
             w.property_null("no-map").unwrap();
         }
@@ -95,6 +95,14 @@ fn pi_like(bootargs: &str) -> std::vec::Vec<u8> {
         w.end_node(cpu).unwrap();
     }
     w.end_node(cpus).unwrap();
+    let pmu = w.begin_node("arm-pmu").unwrap();
+    w.property_string_list(
+        "compatible",
+        std::vec!["arm,cortex-a72-pmu".into(), "arm,armv8-pmuv3".into()],
+    )
+    .unwrap();
+    w.property_array_u32("interrupts", &[0, 16, 4, 0, 17, 4]).unwrap();
+    w.end_node(pmu).unwrap();
     let soc = w.begin_node("soc").unwrap();
     w.property_u32("#address-cells", 1).unwrap();
     w.property_u32("#size-cells", 1).unwrap();
@@ -145,9 +153,11 @@ fn a_pi_is_read_with_its_windows_its_cores_and_its_mini_uart() {
     assert_eq!((host.registers.start, host.interrupt), (Pa(0xfe34_0000), IntId(158)));
     assert_eq!(host.dma, [DmaWindow { cpu: Pa(0), bus: 0xc000_0000, len: 0x4000_0000 }]);
     assert!(!host.coherent);
-    assert_eq!(board.no_map, [Range { start: Pa(0x2000), len: 0x1000 }]);
+    let secret = [0x2000, 0x1_2000].map(|start| Range { start: Pa(start), len: 0x1000 });
+    assert_eq!(board.no_map, secret, "all ranges of a node");
+    assert_eq!(board.pmu, Some(IntId(48)), "an SPI, as no core's own");
     let places: Vec<_> = board.reserved.iter().map(|range| range.start.0).collect();
-    assert_eq!(places, [0x1000, 0x2000, 0xd8], "the spin table is kept too");
+    assert_eq!(places, [0x1000, 0x1_1000, 0x2000, 0x1_2000, 0xd8], "the spin table is kept too");
 }
 
 #[test]
@@ -163,6 +173,25 @@ fn the_command_line_chooses_another_uart_than_the_tree_by_alias_or_path() {
         let blob = pi_like(console);
         let board = Board::discover(&Fdt::new(&blob).unwrap());
         assert_eq!(board.uart.unwrap().kind, kind, "{console}");
+    }
+}
+
+#[test]
+fn a_gicv2_whose_parts_are_too_small_to_be_shared_out_is_refused() {
+    let blob = pi_like("");
+    let mut board = Board::discover(&Fdt::new(&blob).unwrap());
+    board.memory.push(Range { start: Pa(0), len: 1 << 30 });
+    let Ok(Gic::V2 { gicd, gicc, gich, gicv }) = board.check() else { panic!("{:?}", board.gic) };
+    let small = |range: Range| Range { len: range.len / 2, ..range };
+    let moved = Range { start: gicv.start.offset(0x800), ..gicv };
+    for gic in [
+        Gic::V2 { gicd, gicc: small(gicc), gich, gicv },
+        Gic::V2 { gicd, gicc, gich, gicv: small(gicv) },
+        Gic::V2 { gicd, gicc, gich, gicv: moved },
+        Gic::V2 { gicd, gicc, gich: Range { len: 0x100, ..gich }, gicv },
+    ] {
+        board.gic = Some(gic);
+        assert_eq!(board.check(), Err(BoardError::BadGic));
     }
 }
 

@@ -18,7 +18,7 @@ mod write;
 use core::fmt;
 
 pub use prop::{Cells, Properties, Property, Regs};
-pub use walk::{Visit, Walk};
+pub use walk::{Mapped, Visit, Walk};
 pub use write::Writer;
 
 /// First word of every tree (DTSpec 5.2).

@@ -69,14 +69,17 @@ impl<'a> Walk<'a> {
         Some(address)
     }
 
-    /// Where DMA of the node given out last reaches memory: the `dma-ranges` of its bus, as the cores see them. `None`
-    /// where the bus has none or says that addresses are the same.
-    pub fn dma_ranges(&self) -> Option<impl Iterator<Item = Mapped> + '_> {
-        let parents = self.buses.get(..self.open.checked_sub(1)?)?;
-        let (bus, above) = parents.split_last()?;
-        let ranges = bus.dma_ranges.filter(|ranges| !ranges.value().is_empty())?;
-        let cells = above.last()?.cells;
-        let up = move |mut range: Mapped| {
+    /// Where DMA of the node given out last reaches memory: the `dma-ranges` of its bus, as the cores see them.
+    pub fn dma_ranges(&self) -> impl Iterator<Item = Mapped> + '_ {
+        let parents = self.open.checked_sub(1).and_then(|open| self.buses.get(..open));
+        let (bus, above) = parents.and_then(|all| all.split_last()).unwrap_or((&Bus::ROOT, &[]));
+        let cells = above.last().map_or(Cells::DEFAULT, |bus| bus.cells);
+        let ranges = bus.dma_ranges.filter(|ranges| !ranges.value().is_empty());
+        // No property, or an empty one: the same addresses.
+        let same = Mapped { child: 0, parent: 0, len: u64::MAX };
+        let same = ranges.is_none().then_some(same);
+        let entries = ranges.map(|ranges| bus.entries(ranges, cells)).into_iter().flatten();
+        same.into_iter().chain(entries).filter_map(move |mut range| {
             for pair in above.windows(2).rev() {
                 let [over, bus] = pair else { return None };
                 if let Some(ranges) = bus.dma_ranges {
@@ -84,8 +87,7 @@ impl<'a> Walk<'a> {
                 }
             }
             Some(range)
-        };
-        Some(bus.entries(ranges, cells).filter_map(up))
+        })
     }
 
     /// The next node, and its properties one by one to `each`: for who wants several, in the pass that is made anyway.

@@ -92,7 +92,8 @@ impl Fault {
     pub fn no_register(access: SysRegAccess, mmfr2: u64) -> Self {
         const IDS_SHIFT: u32 = 36;
         let reg = access.reg;
-        let id_space = reg.op0() == 3 && matches!(reg.op1(), 0 | 1 | 3) && reg.crn() == 0;
+        let id_space =
+            reg.op0() == 3 && matches!(reg.op1(), 0 | 1 | 3) && reg.crn() == 0 && reg.crm() < 8;
         if !access.write && id_space && mmfr2 >> IDS_SHIFT & 0xf != 0 {
             Self::NoIdRegister(access)
         } else {

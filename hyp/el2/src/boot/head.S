@@ -212,7 +212,8 @@ secondary_entry:
     b       secondary_main
 
 // Makes the NOPs of src/gic/choice.rs branches where the cores have no GICv3 (ID_AA64PFR0_EL1.GIC, DDI 0487 D24.2.65).
-// The loader's copy may still be in the caches, clean: lines that are changed behind them are dropped.
+// The loader's copy may still be in the caches: a line goes before it is changed behind them, and what may have been
+// fetched meanwhile after.
 choose_gic:
     mrs     x0, id_aa64pfr0_el1
     ubfx    x0, x0, #24, #4
@@ -232,7 +233,7 @@ choose_gic:
     sub     x3, x3, x2
     ubfx    x3, x3, #2, #26
     orr     w3, w3, w5
-    dc      ivac, x2
+    dc      civac, x2
     dsb     sy
     str     w3, [x2]
     dsb     sy

@@ -29,24 +29,27 @@ pub fn start(board: &Board<'_>) {
         log::warn!("the board has {} cores; {MAX_CPUS} are used", board.cpus.len());
     }
     let boot = mrs!("mpidr_el1") & MPIDR_AFFINITY;
-    if let Some(first) = cpu::get(CpuId(0)) {
-        // It was this core's by default; whether the board's core 0 comes up is to be seen.
-        first.online.store(false, Ordering::Relaxed);
-    }
     let boot_index = board.cpus.iter().position(|cpu| cpu.mpidr == boot).unwrap_or(0);
-    for (n, &Cpu { mpidr, start }) in board.cpus.iter().take(MAX_CPUS).enumerate() {
+    // All are described before any starts: a word in memory may be the same for several, which then come at once.
+    for (n, core) in board.cpus.iter().take(MAX_CPUS).enumerate() {
         let Some(cpu) = cpu::get(CpuId(n as u8)) else { break };
         cpu.id.store(n as u8, Ordering::Relaxed);
-        cpu.mpidr.store(mpidr, Ordering::Relaxed);
-        gic::set_kick(CpuId(n as u8), mpidr);
+        cpu.mpidr.store(core.mpidr, Ordering::Relaxed);
+        gic::set_kick(CpuId(n as u8), core.mpidr);
         if n == boot_index {
             cpu.stack_end.store(symbol!(__boot_stack_end), Ordering::Relaxed);
             cpu.panic_stack_end.store(symbol!(__panic_stack_end), Ordering::Relaxed);
             cpu::set_current(cpu);
-            continue;
+        } else {
+            give_stacks(cpu, n as u64);
         }
-        give_stacks(cpu, n as u64);
-        start_one(cpu, n, mpidr, start);
+    }
+    // A new core reads this with its caches on, but perhaps before the stores have left ours.
+    barrier::dsb_sy();
+    for (n, core) in board.cpus.iter().take(MAX_CPUS).enumerate() {
+        if let Some(cpu) = cpu::get(CpuId(n as u8)).filter(|_| n != boot_index) {
+            start_one(cpu, n, core);
+        }
     }
     init_this_core();
 }
@@ -65,13 +68,12 @@ fn give_stacks(cpu: &PerCpu, n: u64) {
     }
 }
 
-fn start_one(cpu: &'static PerCpu, n: usize, mpidr: u64, how: CpuStart) {
+fn start_one(cpu: &'static PerCpu, n: usize, core: &Cpu) {
     let entry = memory::image_pa(symbol!(secondary_entry)).0;
     let context = core::ptr::from_ref(cpu) as u64;
-    // The new core reads its stack's address with its caches on, but perhaps before this store has left ours.
-    barrier::dsb_sy();
+    let mpidr = core.mpidr;
     cpu.asked.store(true, Ordering::Relaxed);
-    let started = match how {
+    let started = match core.start {
         CpuStart::Psci => power::cpu_on(mpidr, entry, context).map_err(|error| error.to_string()),
         CpuStart::SpinTable(at) => release(at, entry),
         CpuStart::Unknown => Err("its enable-method is neither psci nor spin-table".into()),
@@ -89,8 +91,8 @@ fn release(at: Pa, entry: u64) -> Result<(), String> {
         return Err(alloc::format!("its cpu-release-addr {at} is not aligned"));
     }
     map::device(Range { start: at, len: 8 });
-    // SAFETY: an aligned word that the board's tree gives for this, mapped as RAM or now as a device; it is in no free
-    // frame (`Board::discover` reserves it).
+    // SAFETY: an aligned word that the board's tree gives for this, mapped as RAM or now as a device; its page is no
+    // free frame, since `Board::discover` reserves the word.
     unsafe { core::ptr::write_volatile(memory::direct(at) as *mut u64, entry) };
     cache::clean_invalidate(memory::direct(at), 8);
     barrier::sev();
@@ -107,4 +109,9 @@ fn init_this_core() {
     el1::init();
     gic::init_cpu(cpu::current_id(), mrs!("mpidr_el1") & MPIDR_AFFINITY);
     timer::init();
+    // Only now can it be kicked.
+    barrier::dsb_sy();
+    if let Some(cpu) = cpu::current() {
+        cpu.online.store(true, Ordering::Release);
+    }
 }

@@ -11,6 +11,7 @@ use tessera_core::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use tessera_core::board::{Board, Gic};
 use tessera_core::bundle::{Bundle, File};
 use tessera_core::config::{self, BoardFacts, Config, ConsoleKind, VmConfig};
+use tessera_core::guest_dt::Pmu;
 use tessera_core::guest_mem::{Extent, GuestRam};
 use tessera_core::hw::Hw;
 use tessera_core::id_regs::IdRegs;
@@ -36,6 +37,8 @@ struct Parts {
     files: Vec<File<'static>>,
     disk: Option<disk::BoardDisk>,
     seed: Option<Stream>,
+    /// Performance monitors that a guest gets.
+    pmu: Pmu,
     /// The interrupt controller that a guest gets.
     gic: Model,
     /// A GICv2's virtual interface, which guests use as theirs.
@@ -74,6 +77,11 @@ pub fn build(board: &Board<'_>) -> Vec<Guest> {
         files: whole.clone(),
         disk,
         seed: seed(board),
+        pmu: match board.pmu {
+            _ if !id::has_pmu() => Pmu::None,
+            Some(intid) if intid.0 == layout::PMU_INTID => Pmu::Interrupting,
+            _ => Pmu::Counting,
+        },
         gic: if gicv.is_some() { Model::V2 } else { Model::V3 },
         gicv,
         forbidden: [image..image.offset(image_len)].into(),
@@ -147,7 +155,7 @@ fn build_one(config: VmConfig, id: VmId, parts: &mut Parts) -> Result<Guest, Str
     let ram = take_ram(config.memory)?;
     let stage2 = map_ram(&ram, id, parts).inspect_err(|_| give_ram(&ram))?;
     let vm = new_vm(&config, id, ram, disks, parts);
-    Ok(Guest { vm: Arc::new(vm), config, kernel, ramdisk, stage2 })
+    Ok(Guest { vm: Arc::new(vm), config, kernel, ramdisk, pmu: parts.pmu, stage2 })
 }
 
 fn attach_disks(

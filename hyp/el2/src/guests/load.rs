@@ -10,7 +10,7 @@ use tessera_core::vtimer::Clock;
 
 use super::Guest;
 use crate::hw::El2;
-use crate::{cache, id, interrupt, memory, tlb};
+use crate::{cache, interrupt, memory, tlb};
 
 /// Bytes that one core clears at a time.
 const CHUNK: u64 = 2 << 20;
@@ -63,7 +63,7 @@ pub fn load(guest: &Guest) -> Result<(), alloc::string::String> {
         ramdisk: (ramdisk > 0).then_some((places.ramdisk, ramdisk)),
         uart: guest.vm.uart.is_some(),
         disks: guest.vm.disks.len(),
-        pmu: id::has_pmu(),
+        pmu: guest.pmu,
         seed: seed(guest),
     });
     write(guest, places.tree, &tree);

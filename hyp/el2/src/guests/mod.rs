@@ -12,6 +12,7 @@ use spin::Once;
 use tessera_core::addr::{CpuId, VcpuId, VmId};
 use tessera_core::board::Board;
 use tessera_core::config::VmConfig;
+use tessera_core::guest_dt::Pmu;
 use tessera_core::stage2::Stage2;
 use tessera_core::vm::Vm;
 
@@ -30,6 +31,8 @@ pub struct Guest {
     config: VmConfig,
     /// Its kernel, as the bundle has it.
     kernel: &'static [u8],
+    /// Its performance monitors.
+    pmu: Pmu,
     /// Its ramdisk.
     ramdisk: &'static [u8],
     /// Its physical address space. Nothing changes it while the guest runs.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use tessera_core::vgic::{gich, hcr};
+use tessera_core::vgic::{MAX_LIST_REGISTERS, gich, hcr};
 
 use super::{GICH, read as load, write as store};
 
@@ -23,7 +23,7 @@ static COUNT: AtomicU8 = AtomicU8::new(4);
 pub fn init() {
     // The words of "empty" bits reach 32, GIC-400 has 4.
     let lists = (load(&GICH, VTR) & VTR_LISTS) + 1;
-    COUNT.store(lists.min(16) as u8, Ordering::Relaxed);
+    COUNT.store(lists.min(MAX_LIST_REGISTERS as u32) as u8, Ordering::Relaxed);
     reset();
 }
 

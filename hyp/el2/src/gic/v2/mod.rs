@@ -26,6 +26,8 @@ use crate::memory;
 mod gicd {
     pub const CTLR: u64 = 0x000;
     pub const TYPER: u64 = 0x004;
+    /// TYPER.ITLinesNumber: 32 interrupts each, less one.
+    pub const LINES: u32 = 0x1f;
     pub const ISENABLER: u64 = 0x100;
     pub const ICENABLER: u64 = 0x180;
     pub const ICPENDR: u64 = 0x280;
@@ -55,6 +57,10 @@ mod gicc {
     pub const EOI_MODE: u32 = 1 << 9;
     /// CTLR: what firmware said of bypassing the interface.
     pub const BYPASS: u32 = 0xf << 5;
+    /// PMR: interrupts of every priority.
+    pub const ALL_PRIORITIES: u32 = 0xff;
+    /// How many APRs there are.
+    pub const APRS: u64 = 4;
     /// IAR: the interrupt, without the core that sent an SGI.
     pub const INTID: u32 = 0x3ff;
 }
@@ -92,8 +98,8 @@ pub fn init_board(gicd: Pa, gicc: Pa, gich: Pa) {
     for (interface, at) in [(&GICD, gicd), (&GICC, gicc), (&GICH, gich)] {
         interface.store(memory::direct(at), Ordering::Relaxed);
     }
-    // ITLinesNumber: 32 interrupts each, the first 32 being the cores' own (IHI 0048 4.3.2).
-    let words = u64::from(read(&GICD, gicd::TYPER) & 0x1f) + 1;
+    // The first 32 are the cores' own.
+    let words = u64::from(read(&GICD, gicd::TYPER) & gicd::LINES) + 1;
     for n in 1..words {
         quieten(n);
     }
@@ -125,10 +131,10 @@ pub fn init_cpu(cpu: CpuId) {
     if let Some(kick) = KICKS.get(usize::from(cpu.0)) {
         kick.store(u32::from(own) << gicd::TARGETS_SHIFT | KICK, Ordering::Relaxed);
     }
-    for n in 0..4 {
+    for n in 0..gicc::APRS {
         write(&GICC, gicc::APR + 4 * n, 0);
     }
-    write(&GICC, gicc::PMR, 0xff);
+    write(&GICC, gicc::PMR, gicc::ALL_PRIORITIES);
     write(&GICC, gicc::BPR, 0);
     let bypass = read(&GICC, gicc::CTLR) & gicc::BYPASS;
     write(&GICC, gicc::CTLR, bypass | gicc::EOI_MODE | gicd::ENABLE);
@@ -140,6 +146,7 @@ pub fn enable_spi(intid: IntId, cpu: CpuId, edge: bool) -> bool {
     let kick = KICKS.get(usize::from(cpu.0)).map_or(0, |kick| kick.load(Ordering::Relaxed));
     let n = u64::from(intid.0);
     let _setup = SETUP.lock();
+    // A byte of targets an interrupt, and two bits of configuration, of which the upper says edge (4.3.12, 4.3.13).
     set_field(gicd::ITARGETSR + n / 4 * 4, 8 * (intid.0 % 4), 0xff, kick >> gicd::TARGETS_SHIFT);
     set_field(gicd::ICFGR + n / 16 * 4, 2 * (intid.0 % 16), 0b11, u32::from(edge) << 1);
     write(&GICD, gicd::ISENABLER + n / 32 * 4, 1 << (intid.0 % 32));
