@@ -7,7 +7,7 @@ use tessera_rt::{Machine, cpu, exec, gic, msr, timer};
 
 use crate::tally::Tally;
 
-/// Attack 22.
+/// Attack 21.
 pub fn run(_: &Machine, tally: &mut Tally) {
     msr!("oslar_el1", 0);
     for _ in 0..200 {
@@ -42,7 +42,7 @@ pub fn run(_: &Machine, tally: &mut Tally) {
 }
 
 fn waits(tally: &mut Tally) {
-    for _ in 0..5_000 {
+    for _ in 0..1_000 {
         tally.step(cpu::sev);
         tally.step(cpu::wfe);
     }

@@ -50,8 +50,6 @@ pub struct Machine {
     cpu_count: usize,
     virtio_list: [VirtioNode; MAX_VIRTIO],
     virtio_count: usize,
-    /// The performance monitors have their interrupt.
-    pub pmu_interrupt: bool,
     /// `/chosen` has a seed for randomness.
     pub has_seed: bool,
     /// The virtual counter at the first instruction.
@@ -134,8 +132,6 @@ impl Machine {
         } else if let Some(version) = gic_version(node.compatible) {
             self.gic = version;
             self.gic_windows = [0, 4].map(|at| (reg(at).unwrap_or(0), reg(at + 2).unwrap_or(0)));
-        } else if fdt::has(node.compatible, "arm,armv8-pmuv3") {
-            self.pmu_interrupt |= !node.interrupts.is_empty();
         } else if fdt::has(node.compatible, "virtio,mmio") {
             let spi = fdt::word(node.interrupts, 4).unwrap_or(0);
             let kind = fdt::word(node.interrupts, 8).unwrap_or(0);

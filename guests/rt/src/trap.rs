@@ -10,7 +10,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::machine::MAX_CPUS;
 use crate::{console, cpu, gic, mrs, psci};
@@ -90,7 +90,9 @@ static ATTEMPT: Slots = Slots([const { UnsafeCell::new(0) }; MAX_CPUS]);
 /// For each CPU the fault that ended its last attempt: ESR, FAR, ELR, SError.
 static FAULT: [[AtomicU64; 4]; MAX_CPUS] = [const { [const { AtomicU64::new(0) }; 4] }; MAX_CPUS];
 static HOOK: AtomicUsize = AtomicUsize::new(0);
-static HANDLERS: [AtomicUsize; gic::INTIDS] = [const { AtomicUsize::new(0) }; gic::INTIDS];
+static HANDLERS: [AtomicPtr<()>; gic::INTIDS] =
+    [const { AtomicPtr::new(stray as *mut ()) }; gic::INTIDS];
+const _: () = assert!(gic::INTIDS <= gic::SPURIOUS as usize);
 /// Interrupts that came without a handler.
 pub static STRAY: AtomicU64 = AtomicU64::new(0);
 
@@ -142,7 +144,7 @@ pub fn set_hook(hook: Option<Hook>) {
 /// Sets the handler of an interrupt, for all CPUs.
 pub fn set_handler(intid: u32, handler: Handler) {
     if let Some(place) = HANDLERS.get(intid as usize) {
-        place.store(handler as usize, Relaxed);
+        place.store(handler as *mut (), Relaxed);
     }
 }
 
@@ -174,24 +176,20 @@ fn interrupt() {
     }
 }
 
-/// Calls the handler of an interrupt; not where it is none.
+/// Calls the handler of an interrupt; `false` where it is none, which is beyond the table.
 #[inline(always)]
 fn handle(intid: u32) -> bool {
-    if intid >= gic::SPURIOUS {
-        return false;
-    }
-    match HANDLERS.get(intid as usize).map(|h| h.load(Relaxed)) {
-        Some(handler) if handler != 0 => {
-            // SAFETY: only `set_handler` writes the table, and it writes a `Handler`.
-            let handler = unsafe { core::mem::transmute::<usize, Handler>(handler) };
-            handler(intid);
-        }
-        _ => {
-            STRAY.fetch_add(1, Relaxed);
-            gic::disable(intid);
-        }
-    }
+    let Some(handler) = HANDLERS.get(intid as usize) else { return false };
+    // SAFETY: the table begins with a `Handler` in each place, and `set_handler` writes nothing else.
+    let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler.load(Relaxed)) };
+    handler(intid);
     true
+}
+
+/// The handler of what has none.
+fn stray(intid: u32) {
+    STRAY.fetch_add(1, Relaxed);
+    gic::disable(intid);
 }
 
 fn exception(frame: &mut Frame, serror: bool) {

@@ -88,7 +88,7 @@ fn wait_written(frame: u64) {
 /// Takes the most urgent interrupt (ICC_IAR1_EL1).
 #[inline(always)]
 pub fn acknowledge() -> u32 {
-    let intid = mrs!("ICC_IAR1_EL1") as u32 & 0xff_ffff;
+    let intid = mrs!("ICC_IAR1_EL1") as u32;
     cpu::dsb();
     intid
 }
