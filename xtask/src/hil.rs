@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::platform::Platform;
 use crate::test;
 use crate::workspace::Workspace;
 
@@ -35,6 +36,9 @@ pub struct HilArgs {
     /// What the board is: a directory of platforms/
     #[arg(long, value_name = "BOARD", default_value = "rpi4")]
     board: String,
+    /// The board's firmware, as `cargo xtask image --firmware` takes it
+    #[arg(long, value_name = "DIR")]
+    firmware: Option<PathBuf>,
     /// Write the results as JUnit XML as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -44,6 +48,7 @@ pub struct HilArgs {
 
 /// Runs `cargo xtask hil`: the tests, then `N passed, N failed`.
 pub fn run(workspace: &Workspace, args: &HilArgs) -> Result<ExitCode> {
+    Platform::find(workspace, &args.board)?;
     let mut tests = test::system_tests(workspace, args.filter.as_deref())?;
     // The tests run in a directory of their own.
     tests.env("TESSERA_SERIAL", std::path::absolute(&args.serial)?);
@@ -56,7 +61,10 @@ pub fn run(workspace: &Workspace, args: &HilArgs) -> Result<ExitCode> {
         // An empty one is none, whatever the environment has.
         tests.env(name, command.as_deref().unwrap_or_default());
     }
+    if let Some(firmware) = &args.firmware {
+        tests.env("TESSERA_FIRMWARE", std::path::absolute(firmware)?);
+    }
     let mut results = test::Results::default();
-    test::run_system_tests(workspace, &mut tests, &mut results)?;
+    test::run_system_tests(workspace, &mut tests, "hil", &mut results)?;
     results.finish(args.junit.as_deref())
 }

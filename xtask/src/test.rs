@@ -45,7 +45,7 @@ pub fn run(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     run_tests(&mut parts, "host", &mut results)?;
     if !args.host {
         let mut system = system_tests(workspace, filter)?;
-        run_system_tests(workspace, &mut system, &mut results)?;
+        run_system_tests(workspace, &mut system, "system", &mut results)?;
     }
     results.finish(args.junit.as_deref())
 }
@@ -93,16 +93,17 @@ pub fn system_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Comma
 pub fn run_system_tests(
     workspace: &Workspace,
     cargo: &mut Command,
+    name: &str,
     results: &mut Results,
 ) -> Result<()> {
-    let report = workspace.target("system/junit.xml");
+    let report = workspace.target(format!("system/{name}.xml"));
     std::fs::create_dir_all(workspace.target("system"))?;
     match std::fs::remove_file(&report) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)?,
         _ => {}
     }
     let mut lines = Results::default();
-    run_tests(cargo.env("TESSERA_JUNIT", &report), "system", &mut lines)?;
+    run_tests(cargo.env("TESSERA_JUNIT", &report), name, &mut lines)?;
     results.take_counts(&lines);
     results.take_report(&report, lines)
 }

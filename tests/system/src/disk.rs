@@ -40,13 +40,18 @@ impl Partition {
         &self.label
     }
 
-    /// MiB.
-    pub fn mib(&self) -> u64 {
-        self.mib
+    /// Makes what it holds as a file in `directory`, zeroes if there is no file system.
+    pub fn image(&self, directory: &Path) -> PathBuf {
+        self.content(directory).unwrap_or_else(|| {
+            let zeroes = directory.join(format!("{}.zero", self.label));
+            let file = File::create(&zeroes).expect("the scene takes files");
+            file.set_len(self.mib * MIB).expect("a sparse file takes no room");
+            zeroes
+        })
     }
 
     /// Makes its file system, if it has one, as a file in `directory`.
-    pub fn content(&self, directory: &Path) -> Option<PathBuf> {
+    fn content(&self, directory: &Path) -> Option<PathBuf> {
         let image = directory.join(format!("{}.ext4", self.label));
         let files = self.files.as_ref()?;
         let content = image.with_extension("content");

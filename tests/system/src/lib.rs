@@ -21,7 +21,7 @@ pub mod target;
 
 pub use config::Guest;
 pub use disk::Partition;
-pub use machine::{Boot, EMULATED, EVERY, GICV3, Machine, VIRT};
+pub use machine::{Boot, EMULATED, EVERY, GICV3, Machine, RASPI4B, VIRT};
 pub use qemu::Qemu;
 pub use scene::Scene;
 pub use target::{Board, Target};

@@ -25,6 +25,8 @@ pub enum Machine {
 pub const GICV3: &[Machine] = &[Machine::VirtGicv3];
 /// Both `virt`.
 pub const VIRT: &[Machine] = &[Machine::VirtGicv3, Machine::VirtGicv2];
+/// QEMU's Raspberry Pi 4.
+pub const RASPI4B: &[Machine] = &[Machine::Raspi4b];
 /// Those of QEMU: for tests that look at the disk from outside, or at QEMU's end.
 pub const EMULATED: &[Machine] = &[Machine::VirtGicv3, Machine::VirtGicv2, Machine::Raspi4b];
 /// All, for tests that need a console and a power switch only.
@@ -43,7 +45,7 @@ pub struct Boot {
 impl Machine {
     /// Those that this run is about: the board, if there is one, or else all of QEMU's.
     pub fn of_this_run() -> &'static [Machine] {
-        if Serial::is_configured() { &[Machine::Shelf] } else { GICV3 }
+        if Serial::is_configured() { &[Machine::Shelf] } else { EMULATED }
     }
 
     /// Its name.

@@ -119,23 +119,22 @@ impl Qemu {
 }
 
 /// The turn to run QEMU: one within this process, and one among all that test this tree.
-struct Turn {
+pub struct Turn {
     _process: MutexGuard<'static, ()>,
     _tree: File,
 }
 
-impl Turn {
-    fn take() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let process = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let directory = root().join("target/system");
-        std::fs::create_dir_all(&directory).expect("target/system can be made");
-        let path = directory.join("qemu.lock");
-        let tree = File::options().create(true).append(true).open(&path);
-        let tree = tree.unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
-        tree.lock().expect("a file of ours can be locked");
-        Self { _process: process, _tree: tree }
-    }
+/// Waits for the turn to run QEMU.
+pub fn take_turn() -> Turn {
+    static TURN: Mutex<()> = Mutex::new(());
+    let process = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = root().join("target/system");
+    std::fs::create_dir_all(&directory).expect("target/system can be made");
+    let path = directory.join("qemu.lock");
+    let tree = File::options().create(true).append(true).open(&path);
+    let tree = tree.unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
+    tree.lock().expect("a file of ours can be locked");
+    Turn { _process: process, _tree: tree }
 }
 
 struct Emulated {
@@ -149,7 +148,7 @@ struct Emulated {
 
 impl Board for Emulated {
     fn switch_on(&mut self) -> (Box<dyn Read + Send>, Box<dyn Write + Send>) {
-        self.turn = Some(Turn::take());
+        self.turn = Some(take_turn());
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("QEMU starts");
         let console = child.stdout.take().expect("it is piped");

@@ -47,12 +47,12 @@ impl Scene {
         }
         let mut image = xtask();
         image.args(["image", self.machine.platform(), "--bundle"]).arg(self.path(BUNDLE));
+        if let Some(firmware) = std::env::var_os("TESSERA_FIRMWARE") {
+            image.arg("--firmware").arg(firmware);
+        }
         for partition in partitions {
-            let label = partition.label();
-            match partition.content(&self.directory) {
-                Some(file) => image.args(["--partition", &format!("{label}={}", file.display())]),
-                None => image.args(["--size", &format!("{label}={}M", partition.mib())]),
-            };
+            let file = partition.image(&self.directory);
+            image.args(["--partition", &format!("{}={}", partition.label(), file.display())]);
         }
         run(image.arg("-o").arg(&path));
         let made = disk::find(&path, partitions);

@@ -2,7 +2,7 @@
 
 use tessera_system_tests::artefacts::{read, write};
 use tessera_system_tests::{
-    Boot, EMULATED, EVERY, GICV3, Guest, Machine, Partition, Qemu, Scene, Target, tests,
+    Boot, EMULATED, EVERY, GICV3, Guest, Machine, Partition, Qemu, Scene, Target, VIRT, tests,
 };
 
 use crate::{number, partitions, web_and_db};
@@ -10,7 +10,6 @@ use crate::{number, partitions, web_and_db};
 tests! {
     EVERY:
         a_guest_has_its_disks_in_the_order_of_the_configuration,
-        a_partition_that_is_not_there_costs_only_the_guest_that_wants_it,
         two_guests_write_and_read_back_at_the_same_time;
     EMULATED:
         a_read_only_disk_can_be_read_by_two_guests_and_written_by_none,
@@ -18,19 +17,21 @@ tests! {
         a_partition_that_is_given_twice_by_different_names_has_the_first_guest,
         a_damaged_partition_table_is_replaced_by_its_backup_and_said_so,
         a_board_without_a_disk_starts_the_guests_that_want_none;
+    VIRT:
+        // A card is made with all partitions that its bundle names.
+        a_partition_that_is_not_there_costs_only_the_guest_that_wants_it;
     GICV3:
         a_legacy_disk_of_the_board_serves_as_well;
 }
 
 fn a_read_only_disk_can_be_read_by_two_guests_and_written_by_none(machine: Machine) {
     let scene = Scene::new(machine, "read-only");
+    let by_label = Guest::debian("web", &[0]).read_only_disk("base");
+    scene.bundle(std::slice::from_ref(&by_label));
     let (disk, made) = scene.disk(&[Partition::ext4("base", 16, "shared")]);
     let before = read(&disk);
     let by_id = format!("PARTUUID={}", made[0].partuuid);
-    let bundle = Some(scene.bundle(&[
-        Guest::debian("web", &[0]).read_only_disk("base"),
-        Guest::debian("db", &[1]).read_only_disk(&by_id),
-    ]));
+    let bundle = Some(scene.bundle(&[by_label, Guest::debian("db", &[1]).read_only_disk(&by_id)]));
     let boot = Boot { bundle, disk: Some(disk.clone()) };
     let mut target = Target::start(machine.board(&boot), &["web", "db"]);
     for guest in ["web", "db"] {
@@ -60,9 +61,9 @@ fn what_a_guest_writes_lands_in_its_partition_and_nowhere_else(machine: Machine)
     let scene = Scene::new(machine, "partition");
     let partitions =
         [Partition::empty("before", 4), Partition::empty("mine", 4), Partition::empty("behind", 4)];
+    let bundle = Some(scene.bundle(&[Guest::debian("web", &[0]).disk("mine")]));
     let (disk, made) = scene.disk(&partitions);
     let before = read(&disk);
-    let bundle = Some(scene.bundle(&[Guest::debian("web", &[0]).disk("mine")]));
     let boot = Boot { bundle, disk: Some(disk.clone()) };
     let mut target = Target::start(machine.board(&boot), &["web"]);
     target.prompt("web");
@@ -91,12 +92,11 @@ fn a_partition_that_is_not_there_costs_only_the_guest_that_wants_it(machine: Mac
 
 fn a_partition_that_is_given_twice_by_different_names_has_the_first_guest(machine: Machine) {
     let scene = Scene::new(machine, "partition-twice");
+    let by_label = Guest::probe("web", &[0]).disk("web").bootargs("probe.only=ids");
+    scene.bundle(std::slice::from_ref(&by_label));
     let (disk, made) = scene.disk(&[Partition::empty("web", 2)]);
     let by_id = format!("PARTUUID={}", made[0].partuuid);
-    let bundle = Some(scene.bundle(&[
-        Guest::probe("web", &[0]).disk("web").bootargs("probe.only=ids"),
-        Guest::probe("db", &[1]).disk(&by_id),
-    ]));
+    let bundle = Some(scene.bundle(&[by_label, Guest::probe("db", &[1]).disk(&by_id)]));
     let boot = Boot { bundle, disk: Some(disk) };
     let mut target = Target::start(machine.board(&boot), &["web"]);
     let problem = target.line("tessera", "db");
@@ -140,12 +140,12 @@ fn a_legacy_disk_of_the_board_serves_as_well(machine: Machine) {
 
 fn a_damaged_partition_table_is_replaced_by_its_backup_and_said_so(machine: Machine) {
     let scene = Scene::new(machine, "backup-table");
+    let guest = Guest::probe("web", &[0]).disk("web").bootargs("probe.only=disk");
+    let bundle = Some(scene.bundle(&[guest]));
     let (disk, _) = scene.disk(&[Partition::empty("web", 2)]);
     let mut bytes = read(&disk);
     bytes[512..1024].fill(0xee);
     write(&disk, &bytes);
-    let guest = Guest::probe("web", &[0]).disk("web").bootargs("probe.only=disk");
-    let bundle = Some(scene.bundle(&[guest]));
     let boot = Boot { bundle, disk: Some(disk) };
     let mut target = Target::start(machine.board(&boot), &["web"]);
     target.line("tessera", "backup");

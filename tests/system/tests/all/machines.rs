@@ -52,8 +52,7 @@ fn debian_finds_what_it_was_promised_and_complains_of_nothing(machine: Machine) 
         "earlycon: pl11 at MMIO 0x0000000009000000",
         "psci: PSCIv1.1 detected",
         "psci: SMC Calling Convention v1.1",
-        "arch_timer: cp15 timer(s) running at 62.50MHz (virt)",
-        "GICv3: 0 Extended SPIs implemented",
+        "MHz (virt)",
         "ttyAMA0 at MMIO 0x9000000",
         "smp: Brought up 1 node, 2 CPUs",
         "CPU: All CPU(s) started at EL1",
@@ -62,6 +61,12 @@ fn debian_finds_what_it_was_promised_and_complains_of_nothing(machine: Machine) 
     ] {
         assert!(log.contains(found), "no `{found}` in:\n{log}");
     }
+    let frequency = "arch_timer: cp15 timer(s) running at 62.50MHz";
+    assert!(log.contains(frequency) || machine == Machine::Shelf, "{log}");
+    // Linux numbers controllers that it has no better name for.
+    let controller = if machine == Machine::VirtGicv3 { "GICv3" } else { "GIC-0" };
+    let interrupts = target.shell("web", "cat /proc/interrupts");
+    assert!(interrupts.contains(controller), "{interrupts}");
     for trouble in ["WARNING", "BUG", "Oops", "Unexpected", "unhandled", "error", "stall"] {
         assert!(!log.contains(trouble), "`{trouble}` in:\n{log}");
     }

@@ -12,6 +12,7 @@ mod probe;
 mod reboots;
 mod refusals;
 mod sample;
+mod shelf;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         reboots::TESTS,
         disks::TESTS,
         power::TESTS,
+        shelf::TESTS,
         console::TESTS,
         machines::TESTS,
         refusals::TESTS,
