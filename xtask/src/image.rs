@@ -232,6 +232,12 @@ pub fn empty(name: &str, size: Option<u64>) -> Partition {
 fn filled(name: &str, file: &Path, size: Option<u64>) -> Result<Partition> {
     let found = std::fs::metadata(file)
         .with_context(|| format!("--partition {name}={}", file.display()))?;
+    // A device or a pipe does not say how long it is.
+    ensure!(
+        found.is_file(),
+        "--partition {name}={}: that is no regular file; copy it to one first",
+        file.display()
+    );
     let bytes = size.unwrap_or_else(|| found.len().next_multiple_of(card::SECTOR));
     ensure!(
         bytes >= found.len(),

@@ -21,6 +21,7 @@ mod guests;
 mod hw;
 mod id;
 mod interrupt;
+mod mailbox;
 mod main_loop;
 mod memory;
 mod panic;

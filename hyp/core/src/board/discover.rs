@@ -101,6 +101,7 @@ impl<'a> Board<'a> {
             }
             b"arm,armv8-pmuv3" => self.pmu = facts.interrupt(),
             b"brcm,bcm2711-emmc2" if self.sd_host.is_none() => self.sd_host(facts, place),
+            b"brcm,bcm2835-mbox" => self.mailbox = range(0),
             b"brcm,bcm2835-pm" | b"brcm,bcm2835-pm-wdt" => self.watchdog = range(0),
             b"arm,psci-0.2" | b"arm,psci-1.0" => {
                 let method = place.visit.node.property("method");

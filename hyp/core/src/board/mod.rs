@@ -169,6 +169,8 @@ pub struct Board<'a> {
     pub sd_host: Option<SdHost>,
     /// The (first) interrupt of the cores' performance monitors.
     pub pmu: Option<IntId>,
+    /// The mailbox of the Raspberry Pi's firmware.
+    pub mailbox: Option<Range>,
     /// The Raspberry Pi's power management with its watchdog.
     pub watchdog: Option<Range>,
     /// virtio-mmio transports, in the order of the tree.

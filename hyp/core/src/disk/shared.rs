@@ -149,8 +149,14 @@ impl<D: DiskDriver> Disk<D> {
             let result = self.driver.submit(hw, request);
             self.full = result == Err(SubmitError::Full);
             result
+        } else if self.check_overdue(hw) {
+            // Who waits behind others asks the driver nothing: here a disk is found that has fallen silent.
+            Err(SubmitError::Lost)
         } else {
             Err(SubmitError::Full)
+        };
+        let Some(owner) = self.owners.get_mut(usize::from(request.tag.owner)) else {
+            return Err(SubmitError::Refused);
         };
         owner.may_submit = owner.may_submit.saturating_sub(1);
         if result == Err(SubmitError::Full) && !core::mem::replace(&mut owner.waits, true) {

@@ -10,7 +10,7 @@ use tessera_core::board::Board;
 use tessera_core::fdt::Fdt;
 
 use crate::memory::{self, DTB_VA};
-use crate::{console, cpu, gic, guests, main_loop, panic, power};
+use crate::{console, cpu, gic, guests, mailbox, main_loop, panic, power};
 
 core::arch::global_asm!(
     include_str!("head.S"),
@@ -35,6 +35,10 @@ extern "C" fn primary_main(dtb: u64, image: u64, began: u64) -> ! {
     if let Some(watchdog) = board.watchdog {
         map::device(watchdog);
         power::set_watchdog(watchdog.start);
+    }
+    if let Some(mailbox) = board.mailbox {
+        map::device(mailbox);
+        mailbox::init(mailbox.start);
     }
     if let Some(uart) = board.uart {
         map::device(uart.registers);

@@ -22,7 +22,7 @@ use tessera_core::virtio::blk::VirtioBlk;
 use tessera_core::vm::DiskEvent;
 
 use crate::hw::El2;
-use crate::{barrier, boot, cpu, gic, memory};
+use crate::{barrier, boot, cpu, gic, mailbox, memory};
 
 /// A device's registers in the direct map.
 #[derive(Debug)]
@@ -138,7 +138,8 @@ fn start_sd(host: &SdHost) -> Result<FoundDisk, String> {
     let at = host.registers.start;
     boot::map::device(host.registers);
     let registers = Mmio(memory::direct(at));
-    let driver = Sdhci::new(registers, &El2, host.dma.clone(), host.coherent);
+    let base = mailbox::clock_khz(mailbox::EMMC2);
+    let driver = Sdhci::new(registers, &El2, host.dma.clone(), host.coherent, base);
     let driver = driver.map_err(|error| error.to_string())?;
     log::info!("SD card: {driver}");
     start(Driver::Sd(driver), at, Line { interrupt: host.interrupt, edge: false })

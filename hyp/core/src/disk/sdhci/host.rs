@@ -69,6 +69,8 @@ const SLOW_WRITE: u64 = 10;
 pub(super) struct Host<R> {
     registers: R,
     capabilities: u32,
+    /// The clock that goes in, where the board knows it better than the capabilities, in kHz.
+    base: Option<u32>,
     /// What HOST_CONTROL and CLOCK were given.
     control: u32,
     clock: u32,
@@ -76,9 +78,9 @@ pub(super) struct Host<R> {
 }
 
 impl<R: Registers> Host<R> {
-    pub(super) fn new(registers: R) -> Self {
+    pub(super) fn new(registers: R, base: Option<u32>) -> Self {
         let capabilities = registers.read32(reg::CAPABILITIES);
-        Self { registers, capabilities, control: 0, clock: 0, slow: true }
+        Self { registers, capabilities, base, control: 0, clock: 0, slow: true }
     }
 
     pub(super) fn can(&self, capability: u32) -> bool {
@@ -201,10 +203,12 @@ impl<R: Registers> Host<R> {
             true => (0xff, clock::DIVISOR_MAX),
             false => (0x3f, clock::DIVISOR_MAX_OLD),
         };
-        let base = match self.capabilities >> capability::BASE_CLOCK_SHIFT & bits {
-            0 => BASE_UNKNOWN,
-            mhz => mhz * 1000,
-        };
+        let base = self.base.unwrap_or_else(|| {
+            match self.capabilities >> capability::BASE_CLOCK_SHIFT & bits {
+                0 => BASE_UNKNOWN,
+                mhz => mhz * 1000,
+            }
+        });
         let divisor = match base.div_ceil(2 * khz) {
             _ if base <= khz => 0,
             divisor if v3 => divisor,

@@ -90,14 +90,16 @@ pub struct Sdhci<R> {
 }
 
 impl<R: Registers> Sdhci<R> {
-    /// Takes controller and card into use; waits for the card. `windows` are what its DMA reaches.
+    /// Takes controller and card into use; waits for the card. `windows` are what its DMA reaches; `base` is the clock
+    /// that goes in, in kHz, where the board knows it: a BCM2711's capabilities always say 100 MHz.
     pub fn new(
         registers: R,
         hw: &impl Hw,
         windows: Vec<DmaWindow>,
         coherent: bool,
+        base: Option<u32>,
     ) -> Result<Self, InitError> {
-        let mut host = Host::new(registers);
+        let mut host = Host::new(registers, base);
         let card = Self::start_card(&mut host, hw).inspect_err(|_| host.stop())?;
         let adma2 = host.can(capability::ADMA2);
         let dma = if adma2 { Dma::new(hw, windows, coherent) } else { None };

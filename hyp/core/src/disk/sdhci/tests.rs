@@ -26,7 +26,7 @@ fn machine(make: Make) -> (&'static FakeHw, &'static Model) {
 
 fn try_start(make: Make) -> (&'static FakeHw, &'static Model, Result<Driver, InitError>) {
     let (hw, model) = machine(make);
-    let driver = Sdhci::new(model, hw, make.window.into_iter().collect(), false);
+    let driver = Sdhci::new(model, hw, make.window.into_iter().collect(), false, None);
     (hw, model, driver)
 }
 
@@ -34,6 +34,16 @@ fn start(make: Make) -> (&'static FakeHw, &'static Model, Driver) {
     let (hw, model, driver) = try_start(make);
     model.state.borrow_mut().log.clear();
     (hw, model, driver.unwrap())
+}
+
+#[test]
+fn a_clock_that_the_board_knows_better_than_the_capabilities_is_divided() {
+    let (hw, model) = machine(PI);
+    let new = |base| Sdhci::new(model, hw, PI.window.into_iter().collect(), false, base).unwrap();
+    let _ = new(None);
+    assert_eq!(model.khz(), 50_000, "of 100 MHz, as the capabilities say");
+    let _ = new(Some(200_000));
+    assert_eq!(model.khz(), 25_000, "as the model counts, from half of what goes in");
 }
 
 const TAG: Tag = Tag { owner: 0, request: 7 };
@@ -124,7 +134,7 @@ fn what_cannot_be_used_is_said() {
     let why = |make| try_start(make).2.err().unwrap();
     let (hw, model) = machine(PI);
     model.state.borrow_mut().present = false;
-    let error = Sdhci::new(model, hw, Vec::new(), false).err().unwrap();
+    let error = Sdhci::new(model, hw, Vec::new(), false, None).err().unwrap();
     assert_eq!(error, InitError::NoCard);
     assert!(error.to_string().contains("insert one"));
     // SDUC; a block length that cannot be.
@@ -214,7 +224,7 @@ fn what_dma_reads_is_forgotten_by_the_caches_before_and_after() {
     assert_eq!(hw.events().iter().filter(|&&event| event == piece).count(), 1);
 
     let (hw, model) = machine(PI);
-    let mut driver = Sdhci::new(model, hw, PI.window.into_iter().collect(), true).unwrap();
+    let mut driver = Sdhci::new(model, hw, PI.window.into_iter().collect(), true, None).unwrap();
     hw.events();
     driver.submit(hw, &transfer(DiskOp::Write, 0, &[])).ok();
     assert!(hw.events().is_empty());
@@ -243,7 +253,7 @@ fn memory_that_dma_does_not_reach_is_moved_by_a_core() {
     let free = |hw: &FakeHw| hw.free_frames();
     let (hw, model) = machine(PI);
     let before = free(hw);
-    let mut driver = Sdhci::new(model, hw, vec![nowhere], false).unwrap();
+    let mut driver = Sdhci::new(model, hw, vec![nowhere], false, None).unwrap();
     assert_eq!(free(hw), before);
     let read = transfer(DiskOp::Read, 9, &[(MEMORY, 1024)]);
     assert_eq!(run(hw, model, &mut driver, &read), OK);
@@ -441,6 +451,30 @@ fn a_disk_on_which_nothing_comes_forward_is_found_by_who_waits_for_it() {
 }
 
 #[test]
+fn who_waits_for_a_disk_that_has_fallen_silent_finds_it_out() {
+    let (hw, model, driver) = start(PI);
+    let seconds = |n: u64| hw.clock.set(hw.clock.get() + n * hw.counter_hz());
+    let who = Attached { vm: VmId(0), device: 0 };
+    let mut disk = Disk::new(driver);
+    let window = Window { first: 0, sectors: 100, read_only: false };
+    assert_eq!(disk.attach(who, window), Ok(0));
+    let request = transfer(DiskOp::Read, 0, &[(MEMORY, 512)]);
+    model.state.borrow_mut().troubles = vec![Trouble::Hang];
+    assert_eq!(disk.submit(hw, &request), Ok(Accepted::Queued));
+    assert_eq!(disk.submit(hw, &request), Err(SubmitError::Full), "from now on it waits its turn");
+    let asked: Vec<_> = (0..4)
+        .map(|_| {
+            let result = disk.submit(hw, &request);
+            seconds(6);
+            result
+        })
+        .collect();
+    let (full, lost) = (Err(SubmitError::Full), Err(SubmitError::Lost));
+    assert_eq!(asked, [full, full, lost, lost]);
+    assert_eq!(disk.complete(hw), Some((who, 7, Err(DiskError::Lost))));
+}
+
+#[test]
 fn boot_reads_the_card_by_asking_again_and_again() {
     for make in [PI, QEMU, OLD] {
         let (hw, model, mut driver) = start(make);
@@ -465,7 +499,7 @@ fn no_values_of_registers_make_the_driver_panic_or_wait_for_ever() {
             let csd = u128::from(random.next()) << 64 | u128::from(random.next());
             let scr = random.next() as u32;
             let model = Model::new(hw, Make { csd, scr, v2: csd >> 126 == 1, ..PI });
-            if let Ok(driver) = Sdhci::new(model, hw, Vec::new(), false) {
+            if let Ok(driver) = Sdhci::new(model, hw, Vec::new(), false, None) {
                 started += 1;
                 assert!(driver.sectors() > 0 && driver.sectors() <= 1 << 32);
             }
@@ -473,10 +507,11 @@ fn no_values_of_registers_make_the_driver_panic_or_wait_for_ever() {
         }
         if round % 4 == 1 {
             model.state.borrow_mut().noise = Some(Random(round));
-            let _ = Sdhci::new(model, hw, Vec::new(), false);
+            let _ = Sdhci::new(model, hw, Vec::new(), false, None);
             continue;
         }
-        let mut driver = Sdhci::new(model, hw, PI.window.into_iter().collect(), false).unwrap();
+        let mut driver =
+            Sdhci::new(model, hw, PI.window.into_iter().collect(), false, None).unwrap();
         model.state.borrow_mut().noise = Some(Random(round));
         let ops = [DiskOp::Read, DiskOp::Write, DiskOp::WriteZeroes { unmap: false }];
         let mut request = transfer(ops[round as usize % 3], 0, &[(MEMORY, 4096)]);
