@@ -61,6 +61,11 @@ fn main(machine: &'static Machine) {
     let loops: u64 = number_of("rogue.loops", 1);
     let seed: u64 = number_of("rogue.seed", 1);
     let (mut attacks, mut broken) = (0u64, 0);
+    // What an earlier life of this guest did to it must be gone.
+    if let Some(register) = machine.gic_not_reset {
+        println!("broken 0 the interrupt controller was not reset at {register:#x}");
+        broken += 1;
+    }
     for round in 0..loops {
         for (number, (name, attack)) in (1u32..).zip(ATTACKS) {
             if !chosen(machine, number) {

@@ -42,6 +42,8 @@ pub struct Machine {
     pub gic: Version,
     /// Its first two windows: the distributor, and the CPU interface or the redistributors; first register and bytes.
     pub gic_windows: [(u64, u64); 2],
+    /// The first register of the interrupt controller that the guest did not find as reset leaves it.
+    pub gic_not_reset: Option<u64>,
     /// First byte of RAM.
     pub ram_base: u64,
     /// Bytes of RAM.

@@ -32,11 +32,12 @@ extern "C" fn rt_start(number: usize, tree: *const u8, entered_at: u64) -> ! {
     let machine = MACHINE.call_once(|| {
         let mut machine = read_tree(tree);
         machine.entered_at = entered_at;
+        gic::set_version(machine.gic);
+        machine.gic_not_reset = gic::not_reset();
         machine
     });
     psci::set_conduit(machine.conduit);
     mmu::init(machine.ram_end());
-    gic::set_version(machine.gic);
     gic::init_distributor();
     gic::init_cpu();
     // SAFETY: `guest!` defines it with this signature.

@@ -8,7 +8,7 @@ use tessera_rt::gic::{
     ISPENDR, TYPER, get, set,
 };
 use tessera_rt::mmio::{read8, read32, write8, write32};
-use tessera_rt::report::{check, equal, tessera_only};
+use tessera_rt::report::{check, equal, same, tessera_only};
 use tessera_rt::trap::attempt;
 use tessera_rt::{Machine, gic};
 
@@ -36,6 +36,7 @@ pub fn run(machine: &Machine) {
 }
 
 fn identity(machine: &Machine) {
+    same("the interrupt controller was found as reset", machine.gic_not_reset, None);
     equal("the tree has the distributor where it is", machine.gic_windows[0].0, GICD);
     if machine.tessera {
         equal("typer says 64 interrupts", gic::lines(), 64);

@@ -127,6 +127,22 @@ pub fn lines() -> u32 {
     32 * ((read32(GICD + TYPER) & 0x1f) + 1)
 }
 
+/// The first array of the distributor that has not its reset value, 0; before anything was set up (IHI 0048 4.3, IHI 0069
+/// 12.9). SGIs may be enabled from the start.
+pub fn not_reset() -> Option<u64> {
+    let dirty = |array: u64, intid: u32, own: u32| {
+        let at = frame(intid) + array + u64::from(intid / 32) * 4;
+        read32(at) & if intid < 32 { own } else { u32::MAX } != 0
+    };
+    let words = || (0..lines()).step_by(32);
+    let arrays = [(ISENABLER, 0xffff_0000), (ISPENDR, u32::MAX), (ISACTIVER, u32::MAX)];
+    let bits = arrays.into_iter().find(|(array, own)| words().any(|n| dirty(*array, n, *own)));
+    let priority = |intid: u32| read32(frame(intid) + IPRIORITYR + u64::from(intid)) != 0;
+    let bytes = (0..lines()).step_by(4).any(priority).then_some(IPRIORITYR);
+    let interface = if is_v2() { v2::not_reset() } else { None };
+    bits.map(|(array, _)| array).or(bytes).or(interface)
+}
+
 /// Sends an SPI to the CPU with this affinity; to none, where no CPU has it.
 pub fn route(intid: u32, affinity: u64) {
     if is_v2() { v2::route(intid, v2::target(affinity)) } else { v3::route(intid, affinity) }

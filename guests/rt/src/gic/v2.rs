@@ -96,6 +96,11 @@ pub fn own_bit() -> u8 {
     read8(GICD + ITARGETSR).max(1)
 }
 
+/// The first register of the CPU interface that has not its reset value (4.4).
+pub fn not_reset() -> Option<u64> {
+    [CTLR, PMR, APR].into_iter().find(|register| read32(GICC + register) != 0)
+}
+
 /// Sets the targets of an SPI.
 pub fn route(intid: u32, targets: u8) {
     write8(GICD + ITARGETSR + u64::from(intid), targets);
