@@ -10,6 +10,7 @@
 //! `docs/configuration.md` lists the properties for people.
 
 mod check;
+mod keys;
 mod problem;
 mod reader;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use alloc::vec::Vec;
 use tessera_abi::layout;
 
 use crate::addr::{CpuId, PAGE_SIZE};
+use crate::console::ConsoleKeys;
 use crate::fdt::{Fdt, Node};
 
 pub use check::{
@@ -47,6 +49,8 @@ const OWN_NAME: &str = "tessera";
 pub struct Config {
     /// Guests that can be started as far as is known, in the order of the file.
     pub vms: Vec<VmConfig>,
+    /// Keys of the board's terminal that no guest gets.
+    pub keys: ConsoleKeys,
     /// What is wrong, in the order of the file. A guest with a problem is not in `vms`.
     pub problems: Vec<Problem>,
 }
@@ -113,13 +117,21 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
     let mut problems = Problems::default();
     let root = fdt.root();
     let mut reader = Reader::new(root, &mut problems);
-    reader.only(&["compatible", "#address-cells", "#size-cells", "model"]);
+    reader.only(&[
+        "compatible",
+        "#address-cells",
+        "#size-cells",
+        "model",
+        keys::SWITCH,
+        keys::MONITOR,
+    ]);
     if !root.is_compatible("tessera,config") {
         reader.problem(
             Some("compatible"),
             "is not a configuration; write compatible = \"tessera,config\"".into(),
         );
     }
+    let keys = keys::parse(&mut reader);
     if root.children().next().is_none() {
         let what = "has no guest; add a node with compatible = \"tessera,vm\"";
         reader.problem(None, what.into());
@@ -136,7 +148,7 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
             vms.push(vm);
         }
     }
-    Config { vms, problems: problems.into_vec() }
+    Config { vms, keys, problems: problems.into_vec() }
 }
 
 /// Reads one guest; all its problems are noted, not just the first.

@@ -63,9 +63,14 @@ fn put(fdt: &mut FdtWriter, properties: &[(&'static str, Value)]) {
 }
 
 fn blob(guests: &[Guest]) -> Vec<u8> {
+    blob_with(&[], guests)
+}
+
+fn blob_with(root_properties: &[(&'static str, Value)], guests: &[Guest]) -> Vec<u8> {
     let mut fdt = FdtWriter::new().unwrap();
     let root = fdt.begin_node("").unwrap();
     fdt.property_string("compatible", "tessera,config").unwrap();
+    put(&mut fdt, root_properties);
     for guest in guests {
         let node = fdt.begin_node(guest.name).unwrap();
         put(&mut fdt, &guest.properties);
@@ -97,6 +102,29 @@ fn refused(guest: Guest, want: &str) {
     assert!(words.len() == 1 && words[0].starts_with(want), "{words:?}");
     assert_eq!(config.vms.len(), 1, "only the bad guest is left out");
     assert_eq!(config.vms[0].name, "neighbour");
+}
+
+#[test]
+fn the_consoles_keys_can_be_chosen_and_wrong_ones_are_told() {
+    let read = |properties: &[(&'static str, Value)]| {
+        let blob = blob_with(properties, &[Guest::new("web", &[0])]);
+        let config = parse(&Fdt::new(&blob).unwrap());
+        assert_eq!(config.vms.len(), 1, "a guest does not suffer from a wrong key");
+        (config.keys, words(&config.problems))
+    };
+    let default = ConsoleKeys::default();
+    assert_eq!(read(&[]), (default, Vec::new()));
+    let (keys, problems) = read(&[("monitor-key", Text("^T")), ("switch-key", Text("^\\"))]);
+    assert_eq!((keys.monitor, keys.switch, problems.len()), (0x14, 0x1c, 0));
+    let (keys, problems) = read(&[("monitor-key", Text("ctrl-t"))]);
+    assert_eq!(keys, default);
+    assert!(
+        problems[0].starts_with("/monitor-key: \"ctrl-t\" cannot be a key; write ^ and"),
+        "{problems:?}"
+    );
+    let (keys, problems) = read(&[("switch-key", Text("^\\"))]);
+    assert_eq!(keys, default);
+    assert_eq!(problems, ["/monitor-key: is the same as `switch-key`; choose another"]);
 }
 
 #[test]

@@ -19,32 +19,43 @@
 //! Idea not taken: full terminal emulation a guest, redrawn at a switch. It would be the largest parser of guest bytes
 //! at EL2, for a service that `screen` gives outside.
 //!
+//! The monitor ([`crate::monitor`]) has a place behind the guests: it can have the focus, and its answers to programs go
+//! between the lines of all; see `desk`.
+//!
 //! Locking: the console is behind one lock of its own, taken after that of an emulated UART and never held across a
 //! call to another device.
 
+mod desk;
 mod keys;
 mod labelled;
 mod plain;
 mod ring;
 mod screen;
 mod source;
+mod turns;
 
 use alloc::boxed::Box;
 use core::fmt;
 
 use crate::addr::VmId;
-use keys::{Key, Keys};
+use desk::Desk;
+pub use desk::MonitorInput;
+pub use keys::{ConsoleKeys, KeyName};
+use keys::{Key, Keys, RS};
 pub use labelled::{Labelled, TESSERA};
+pub(crate) use plain::Plain;
 use ring::Ring;
 use screen::{CLEAR_MAX, REDRAW_MAX, Screen, put_all};
 use source::{LINE_COST, NAME_MAX, Source};
 
 /// Room that is kept in the output ring for a labelled line and for the focused guest's line around it.
 const RESERVE: usize = REDRAW_MAX + LINE_COST;
-/// The most that a change of focus needs.
-const HEADER_COST: usize = CLEAR_MAX + NAME_MAX + 32;
-/// Raw bytes that the focused guest puts out in one turn.
-const RAW_TURN: usize = 512;
+/// The most that a change of focus needs, its old lines apart.
+const HEADER_COST: usize = CLEAR_MAX + NAME_MAX + 64;
+/// What the header calls the monitor.
+const MONITOR: &str = "monitor";
+/// The index of the focus where nobody has it.
+const NOBODY: usize = usize::MAX;
 
 /// How much memory a console takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +86,7 @@ struct Input {
 #[derive(Debug)]
 pub struct Console {
     output: Ring,
-    /// The guests, and Tessera behind them.
+    /// The guests, the monitor and Tessera behind them.
     sources: Box<[Source]>,
     inputs: Box<[Input]>,
     focus: usize,
@@ -87,32 +98,51 @@ pub struct Console {
     header_due: bool,
     /// Something waits for room in the output ring.
     waiting: bool,
-    /// Whose turn at the output it is.
+    /// Bytes of the focused guest's last output that are to be shown again before the header.
+    replay: usize,
+    /// Whose turn at the output it is; behind all sources it is the frames'.
     turn: usize,
     /// The guest whose UART was told to hold back.
     held: Option<usize>,
+    desk: Desk,
 }
 
 impl Console {
     /// A console for guests of these names, in the order of their [`VmId`]s; the first has the focus. An empty name is
     /// that of a guest without a console: it has no place in the round.
     pub fn new(names: &[&str], sizes: Sizes) -> Self {
-        let source = |name: &&str| Source::new(name, sizes.backlog);
+        let tessera = Source::new(TESSERA, sizes.backlog);
+        Self::with_log(names, sizes, ConsoleKeys::default(), tessera)
+    }
+
+    /// This console with guests and keys: what Tessera printed before stays known.
+    pub fn with_guests(self, names: &[&str], sizes: Sizes, keys: ConsoleKeys) -> Self {
+        let tessera = self.sources.into_iter().next_back();
+        let tessera = tessera.unwrap_or_else(|| Source::new(TESSERA, sizes.backlog));
+        Self::with_log(names, sizes, keys, tessera)
+    }
+
+    fn with_log(names: &[&str], sizes: Sizes, keys: ConsoleKeys, tessera: Source) -> Self {
+        let guests = names.iter().map(|name| Source::new(name, sizes.backlog));
+        let monitor = Source::new(MONITOR, desk::TEXT_MAX);
+        let first = names.iter().position(|name| !name.is_empty()).unwrap_or(NOBODY);
         Self {
             output: Ring::new(sizes.output.max(2 * (RESERVE + HEADER_COST))),
-            sources: names.iter().chain([&TESSERA]).map(source).collect(),
+            sources: guests.chain([monitor, tessera]).collect(),
             inputs: names
                 .iter()
                 .map(|_| Input { queue: Ring::new(sizes.input), losing: false })
                 .collect(),
-            focus: names.iter().position(|name| !name.is_empty()).unwrap_or(names.len()),
-            before: 0,
-            keys: Keys::default(),
+            focus: first,
+            before: first,
+            keys: Keys::new(keys),
             screen: Screen::new(),
             header_due: false,
             waiting: false,
+            replay: 0,
             turn: 0,
             held: None,
+            desk: Desk::new(first),
         }
     }
 
@@ -120,12 +150,15 @@ impl Console {
     #[inline]
     pub fn guest_output(&mut self, vm: VmId, byte: u8) {
         let index = usize::from(vm.0);
-        if !self.has_console(index) {
+        // No guest can forge a frame.
+        if !self.has_console(index) || byte == RS {
             return;
         }
         let focused = index == self.focus;
+        let free = !self.header_due && !self.desk.in_frame;
         let Some(source) = self.sources.get_mut(index) else { return };
-        if focused && !self.header_due && self.output.room() > RESERVE && source.is_empty() {
+        if focused && free && self.output.room() > RESERVE && source.is_empty() {
+            source.pass(byte);
             return self.screen.raw(byte, &mut self.output);
         }
         source.push(byte);
@@ -149,14 +182,26 @@ impl Console {
             Key::Pass(byte) => return self.queue_input(byte),
             Key::Next => {
                 self.before = self.focus;
-                let mut round = (self.focus + 1..guests).chain(0..=self.focus);
-                self.focus_index(round.find(|&next| self.has_console(next)).unwrap_or(guests));
+                let focus = self.focus.min(guests);
+                let mut round = (focus + 1..guests).chain(0..=focus);
+                let next = round.find(|&next| self.has_console(next));
+                self.focus_index(next.unwrap_or(NOBODY));
             }
             Key::Pick(index) => self.focus_index(index),
-            Key::Literal => {
+            Key::Monitor => self.toggle_monitor(),
+            Key::ToMonitor => {
                 self.focus_index(self.before);
-                return self.queue_input(keys::SWITCH);
+                if !self.monitor_has_focus() {
+                    self.toggle_monitor();
+                }
             }
+            Key::Literal(byte) => {
+                self.focus_index(self.before);
+                return self.queue_input(byte);
+            }
+            Key::Request => self.desk.begin_request(),
+            Key::Asked(byte) => self.desk.asked(byte),
+            Key::Nothing => {}
             Key::Help => {
                 self.focus_index(self.before);
                 self.help();
@@ -245,6 +290,9 @@ impl Console {
             }
             self.pump();
         }
+        if core::mem::take(&mut self.desk.in_frame) {
+            put_all(&mut self.output, b"\r\n");
+        }
         self.screen.clear(&mut self.output);
         while let Some(byte) = self.output.pop() {
             put(byte);
@@ -260,6 +308,9 @@ impl Console {
     }
 
     fn queue_input(&mut self, byte: u8) -> Option<VmId> {
+        if self.monitor_has_focus() {
+            self.monitor_key(byte);
+        }
         let vm = self.focus()?;
         let input = self.inputs.get_mut(self.focus)?;
         if !input.queue.push(byte)
@@ -274,113 +325,47 @@ impl Console {
     }
 
     fn help(&mut self) {
-        let Some((tessera, guests)) = self.sources.split_last_mut() else { return };
+        let guests = self.guests();
+        let ConsoleKeys { switch, monitor } = self.keys.names();
+        let (switch, monitor) = (KeyName(switch), KeyName(monitor));
+        let Some((tessera, sources)) = self.sources.split_last_mut() else { return };
         tessera.log(format_args!(
-            "Ctrl-] goes to the next guest, Ctrl-] and a digit to that one; Ctrl-] 0 sends Ctrl-]"
+            "{switch} goes to the next guest, {switch} and a digit to that one, {monitor} or {switch} m to the \
+             monitor; {switch} 0 sends {switch}, {switch} {monitor} sends {monitor}"
         ));
-        for (number, guest) in (1..=9).zip(guests).filter(|(_, guest)| !guest.name.is_empty()) {
+        let numbered = (1..=9).zip(sources.iter().take(guests));
+        for (number, guest) in numbered.filter(|(_, guest)| !guest.name.is_empty()) {
             tessera.log(format_args!("  {number} {}", guest.name));
         }
         self.pump();
     }
 
     fn focus_index(&mut self, index: usize) {
-        if !self.has_console(index) {
+        let monitor = self.monitor();
+        if !self.has_console(index) && index != monitor {
             return;
         }
         // The line that the old guest is in counts as not shown, so that it is seen whole later.
-        if let Some(old) = self.sources.get_mut(self.focus)
-            && old.is_empty()
+        if self.focus != monitor
             && !self.header_due
+            && let Some(old) = self.sources.get_mut(self.focus)
+            && old.is_empty()
         {
+            old.forget_line();
             self.screen.partial().iter().for_each(|&byte| old.push(byte));
+        }
+        if self.focus == monitor || index == monitor {
+            self.monitor_focus(index == monitor);
         }
         if let Some(new) = self.sources.get_mut(index) {
             new.start_afresh();
         }
+        if index != self.focus && index == monitor {
+            self.replay = 0;
+        }
         self.focus = index;
         self.header_due = true;
         self.pump();
-    }
-
-    /// Moves what waits to the output ring, everybody in turn, as far as there is room. Each step of the loop puts
-    /// something out or passes a source that has nothing, so the work is bounded by the room. It begins with room for a
-    /// whole turn, lest the focused guest's line is taken off the screen for each few bytes of it.
-    fn pump(&mut self) {
-        self.waiting = true;
-        if self.header_due && !self.header() || self.output.room() <= RESERVE + RAW_TURN {
-            return;
-        }
-        let mut open = false;
-        let mut idle = 0;
-        while idle < self.sources.len() {
-            let focused = self.turn == self.focus && self.turn < self.guests();
-            let Some(source) = self.sources.get_mut(self.turn) else { break };
-            let waits = if focused { !source.is_empty() } else { source.has_line() };
-            if !waits {
-                idle += 1;
-            } else if self.output.room() <= RESERVE {
-                break;
-            } else {
-                idle = 0;
-                // A note of lost bytes stands in a line of its own too.
-                let line = !focused || source.has_dropped();
-                if line && !open {
-                    self.screen.open(&mut self.output);
-                }
-                open |= line;
-                if focused {
-                    self.raw_turn(open)
-                } else {
-                    source.show_line(&mut self.output)
-                }
-                open &= !focused;
-            }
-            self.turn = (self.turn + 1).checked_rem(self.sources.len()).unwrap_or(0);
-        }
-        if open {
-            self.screen.close(&mut self.output);
-        }
-        self.waiting = idle < self.sources.len();
-    }
-
-    /// Puts out some of what the focused guest printed, as it is; `open` says that its line is off the screen.
-    fn raw_turn(&mut self, open: bool) {
-        let Some(source) = self.sources.get_mut(self.turn) else { return };
-        source.show_dropped(&mut self.output);
-        if open {
-            self.screen.close(&mut self.output);
-        }
-        for _ in 0..RAW_TURN {
-            if self.output.room() <= RESERVE {
-                return;
-            }
-            let Some(byte) = source.pop() else { return };
-            self.screen.raw(byte, &mut self.output);
-        }
-    }
-
-    /// Puts the header of the focused guest out, where there is room for it.
-    fn header(&mut self) -> bool {
-        if self.output.room() < HEADER_COST {
-            return false;
-        }
-        self.header_due = false;
-        self.screen.clear(&mut self.output);
-        if let Some(source) = self.sources.get(self.focus) {
-            put_all(&mut self.output, b"--- ");
-            put_all(&mut self.output, source.name.as_bytes());
-            put_all(&mut self.output, b" (Ctrl-] switches) ---\r\n");
-        }
-        true
-    }
-
-    /// The guest that should hold back: the focused one, from when its output has to wait until half of the ring is free.
-    fn wants_hold(&self) -> Option<usize> {
-        let waits = !self.sources.get(self.focus)?.is_empty();
-        let full = self.output.len() > self.output.capacity() / 2;
-        let hold = waits || full && self.held == Some(self.focus);
-        (hold && self.focus < self.guests()).then_some(self.focus)
     }
 }
 

@@ -25,14 +25,14 @@ enum State {
 
 /// The filter of one guest's labelled lines.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Plain {
+pub(crate) struct Plain {
     state: State,
 }
 
 impl Plain {
     /// Passes the harmless form of `text`, a part of a line without its end, to `put`. An output byte is printable ASCII or
     /// part of a printable character; there are at most two for each byte of `text`.
-    pub(super) fn filter(&mut self, text: &[u8], put: &mut impl FnMut(u8)) {
+    pub(crate) fn filter(&mut self, text: &[u8], put: &mut impl FnMut(u8)) {
         // Nearly every line is nothing but printable ASCII, which passes as it is.
         if self.state == State::Text && text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
             return text.iter().for_each(|&byte| put(byte));

@@ -11,12 +11,14 @@ pub(super) struct Ring {
     capacity: usize,
     first: usize,
     len: usize,
+    /// Bytes before `first` that were taken and are still there.
+    kept: usize,
 }
 
 impl Ring {
     /// An empty queue for `capacity` bytes.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity), capacity, first: 0, len: 0 }
+        Self { bytes: Vec::with_capacity(capacity), capacity, first: 0, len: 0, kept: 0 }
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -36,7 +38,7 @@ impl Ring {
     }
 
     pub(super) fn clear(&mut self) {
-        (self.first, self.len) = (0, 0);
+        (self.first, self.len, self.kept) = (0, 0, 0);
     }
 
     /// Appends `byte`; says whether there was room.
@@ -52,6 +54,7 @@ impl Ring {
             None => self.bytes.push(byte),
         }
         self.len += 1;
+        self.kept = self.kept.min(self.room());
         true
     }
 
@@ -61,6 +64,7 @@ impl Ring {
         let byte = self.peek(0)?;
         self.first = self.wrap(self.first + 1);
         self.len -= 1;
+        self.kept += 1;
         Some(byte)
     }
 
@@ -81,6 +85,7 @@ impl Ring {
             }
             self.first = self.wrap(self.first + taken);
             self.len -= taken;
+            self.kept += taken;
             count += taken;
         }
         count
@@ -92,6 +97,32 @@ impl Ring {
             return None;
         }
         self.bytes.get(self.wrap(self.first + index)).copied()
+    }
+
+    /// How many bytes that were taken are still there.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// The byte that was taken `back` takes ago; 1 is the last one.
+    pub(super) fn look_back(&self, back: usize) -> Option<u8> {
+        if back == 0 || back > self.kept {
+            return None;
+        }
+        self.bytes.get(self.wrap(self.first + self.capacity - back)).copied()
+    }
+
+    /// Forgets the last `count` of the bytes that were taken.
+    pub(super) fn forget(&mut self, count: usize) {
+        // The place behind the last byte that waits must not move, so this is for a ring in which none waits.
+        let count = if self.is_empty() { count.min(self.kept) } else { 0 };
+        self.first = self.wrap(self.first + self.capacity - count);
+        self.kept -= count;
+    }
+
+    /// Takes back the `count` bytes that were appended last.
+    pub(super) fn retract(&mut self, count: usize) {
+        self.len -= count.min(self.len);
     }
 
     /// Both summands are below the capacity, so one subtraction does for a division.
@@ -143,8 +174,29 @@ mod tests {
                 next_out = next_out.wrapping_add(1);
             }
             assert_eq!(ring.peek(0).is_none(), ring.is_empty());
+            for back in 1..=ring.kept() {
+                assert_eq!(ring.look_back(back), Some(next_out.wrapping_sub(back as u8)));
+            }
+            assert_eq!(ring.look_back(ring.kept() + 1), None);
+            assert_eq!(ring.look_back(0), None);
             assert_eq!(ring.len() + ring.room(), 5);
         }
+    }
+
+    #[test]
+    fn what_was_appended_or_taken_last_can_be_forgotten() {
+        let mut ring = Ring::new(4);
+        b"abcdef".iter().for_each(|&byte| {
+            ring.push(byte);
+            ring.pop();
+        });
+        assert_eq!((ring.kept(), ring.look_back(4)), (4, Some(b'c')));
+        ring.forget(2);
+        assert_eq!((ring.kept(), ring.look_back(1)), (2, Some(b'd')));
+        b"xyz".iter().for_each(|&byte| assert!(ring.push(byte)));
+        assert_eq!((ring.kept(), ring.look_back(1)), (1, Some(b'd')));
+        ring.retract(2);
+        assert_eq!((ring.pop(), ring.pop(), ring.look_back(2)), (Some(b'x'), None, Some(b'd')));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use core::fmt::{self, Write};
 
@@ -16,6 +17,8 @@ pub(super) const LINE_MAX: usize = 256;
 pub(super) const NAME_MAX: usize = 31;
 /// The most of the output ring that [`Source::show_line`] fills: a note of lost bytes and a line, each byte as two.
 pub(super) const LINE_COST: usize = 2 * (NAME_MAX + MARK.len()) + NOTE_MAX + 2 * LINE_MAX + 2;
+/// The most of a back-log that is shown again.
+const HISTORY_MAX: usize = 2048;
 /// The most that the text of a note of lost bytes needs.
 const NOTE_MAX: usize = 48;
 
@@ -26,6 +29,8 @@ pub(super) struct Source {
     backlog: Ring,
     /// Line ends in the back-log.
     ends: usize,
+    /// Bytes printed since the board was started.
+    written: u64,
     /// Bytes lost since the last note about it.
     dropped: usize,
     plain: Plain,
@@ -41,6 +46,7 @@ impl Source {
             name: name.into_boxed_str(),
             backlog: Ring::new(backlog.max(2 * LINE_MAX)),
             ends: 0,
+            written: 0,
             dropped: 0,
             plain: Plain::default(),
             cut: false,
@@ -52,9 +58,18 @@ impl Source {
         if self.backlog.room() == 0 {
             self.drop_oldest();
         }
-        if self.backlog.push(byte) && byte == b'\n' {
-            self.ends += 1;
+        if self.backlog.push(byte) {
+            self.written += 1;
+            self.ends += usize::from(byte == b'\n');
         }
+    }
+
+    /// Remembers a byte that is shown as it is printed. Nothing may wait to be shown.
+    #[inline]
+    pub(super) fn pass(&mut self, byte: u8) {
+        self.backlog.push(byte);
+        self.backlog.pop();
+        self.written += 1;
     }
 
     /// Appends `text` as one line or several.
@@ -152,6 +167,99 @@ impl Source {
             Some(b'\n') => (length, true),
             _ => (whole_characters(line), false),
         }
+    }
+
+    /// Bytes of the lines that were shown last, `lines` of them at most and not many bytes.
+    pub(super) fn last_lines(&self, lines: usize) -> usize {
+        let mut ends = 0;
+        let most = self.backlog.kept().min(HISTORY_MAX);
+        for back in 1..=most {
+            if self.backlog.look_back(back) == Some(b'\n') {
+                if ends == lines {
+                    return back - 1;
+                }
+                ends += 1;
+            }
+        }
+        // The oldest line is whole only where nothing was before it.
+        if self.written > most as u64 { self.after_line(most) } else { most }
+    }
+
+    /// What is left of `back` bytes after the end of their first line.
+    fn after_line(&self, back: usize) -> usize {
+        let end = (1..=back).rev().find(|&back| self.backlog.look_back(back) == Some(b'\n'));
+        end.map_or(0, |end| end - 1)
+    }
+
+    /// Shows the line that begins `back` bytes before what was not shown yet, under a label; what is left of `back`. Needs
+    /// [`LINE_COST`] of room.
+    pub(super) fn show_old_line(&self, back: usize, out: &mut Ring) -> usize {
+        label(&self.name, out);
+        let mut line = [0; LINE_MAX];
+        let (mut length, mut left) = (0, back.min(self.backlog.kept()));
+        while let Some(byte) = self.backlog.look_back(left)
+            && let Some(place) = line.get_mut(length)
+        {
+            left -= 1;
+            if byte == b'\n' {
+                break;
+            }
+            *place = byte;
+            length += 1;
+        }
+        let text = trim_returns(line.get(..length).unwrap_or(&[]));
+        Plain::default().filter(text, &mut |byte| {
+            out.push(byte);
+        });
+        put_all(out, b"\r\n");
+        left
+    }
+
+    /// Forgets of what was shown the line that is not finished: it is to be shown again.
+    pub(super) fn forget_line(&mut self) {
+        let most = self.backlog.kept().min(LINE_MAX);
+        let end = (1..=most).find(|&back| self.backlog.look_back(back) == Some(b'\n'));
+        self.backlog.forget(end.map_or(most, |end| end - 1));
+    }
+
+    /// The line from byte `at` of all that was printed, or from the oldest that is still there; where it ends.
+    pub(super) fn line_at(&self, at: u64) -> Option<(String, u64)> {
+        let oldest = self.written - (self.backlog.kept() + self.backlog.len()) as u64;
+        let shown = self.written - self.backlog.len() as u64;
+        let byte = |at: u64| match shown.checked_sub(at) {
+            None | Some(0) => self.backlog.peek((at - shown) as usize),
+            Some(back) => self.backlog.look_back(back as usize),
+        };
+        let mut at = at;
+        if at < oldest {
+            at = oldest;
+            while byte(at)? != b'\n' {
+                at += 1;
+            }
+            at += 1;
+        }
+        let mut line = Vec::new();
+        while line.len() < LINE_MAX {
+            at += 1;
+            match byte(at - 1) {
+                Some(b'\n') => break,
+                Some(byte) => line.push(byte),
+                None if line.is_empty() => return None,
+                None => break,
+            }
+        }
+        Some((String::from_utf8_lossy(&line).into_owned(), at))
+    }
+
+    /// Forgets all that waits.
+    pub(super) fn clear(&mut self) {
+        self.backlog.clear();
+        (self.ends, self.dropped) = (0, 0);
+    }
+
+    /// How many bytes can be printed before some are lost.
+    pub(super) fn room(&self) -> usize {
+        self.backlog.room()
     }
 
     fn drop_oldest(&mut self) {

@@ -5,6 +5,8 @@ use std::vec::Vec;
 
 const WEB: VmId = VmId(0);
 const DB: VmId = VmId(1);
+const SWITCH: u8 = 0x1d;
+const MONITOR_KEY: u8 = 0x1c;
 const TINY: Sizes = Sizes { output: 0, backlog: 1024, input: 8 };
 
 fn console() -> Console {
@@ -204,11 +206,11 @@ fn the_switch_key_goes_round_and_the_prompt_of_the_new_guest_is_seen() {
     print(&mut c, WEB, "web# ");
     print(&mut c, DB, "hello\ndb# ");
     shown(&mut c);
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(c.focus(), Some(DB));
     assert_eq!(shown(&mut c), "\r\n--- db (Ctrl-] switches) ---\r\ndb# ");
     assert_eq!(c.physical_input(b'x'), Some(DB));
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(shown(&mut c), "\r\n--- web (Ctrl-] switches) ---\r\nweb# ");
     assert_eq!(c.physical_input(b'y'), Some(WEB));
     assert_eq!((input(&mut c, WEB), input(&mut c, DB)), (b"y".to_vec(), b"x".to_vec()));
@@ -218,7 +220,7 @@ fn the_switch_key_goes_round_and_the_prompt_of_the_new_guest_is_seen() {
 fn a_line_begun_with_focus_and_ended_without_is_shown_whole() {
     let mut c = console();
     print(&mut c, WEB, "halt");
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     shown(&mut c);
     print(&mut c, WEB, "ed\r\n");
     assert_eq!(shown(&mut c), "web| halted\r\n");
@@ -229,23 +231,23 @@ fn the_modes_that_a_guest_set_do_not_outlast_its_focus() {
     let mut c = console();
     print(&mut c, WEB, "\x1b[?25l\r\n");
     shown(&mut c);
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(shown(&mut c), "\x1b\\\x1b[0m\x1b[!p--- db (Ctrl-] switches) ---\r\n");
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(shown(&mut c), "--- web (Ctrl-] switches) ---\r\n");
 }
 
 #[test]
 fn a_digit_after_the_switch_key_picks_a_guest() {
     let mut c = Console::new(&["a", "b", "c"], Sizes::default());
-    press(&mut c, &[keys::SWITCH, b'3']);
+    press(&mut c, &[SWITCH, b'3']);
     assert_eq!(c.focus(), Some(VmId(2)));
-    press(&mut c, &[keys::SWITCH, b'1']);
+    press(&mut c, &[SWITCH, b'1']);
     assert_eq!(c.focus(), Some(VmId(0)));
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(c.physical_input(b'4'), Some(VmId(1)), "there is no guest 4: it is input");
     assert_eq!(c.physical_input(b'1'), Some(VmId(1)), "only the next key is a command");
-    press(&mut c, &[keys::SWITCH; 4]);
+    press(&mut c, &[SWITCH; 4]);
     assert_eq!(c.focus(), Some(VmId(2)));
 }
 
@@ -253,11 +255,11 @@ fn a_digit_after_the_switch_key_picks_a_guest() {
 fn a_guest_without_a_console_has_no_place_in_the_round() {
     let mut c = Console::new(&["", "a", "", "b"], Sizes::default());
     assert_eq!(c.focus(), Some(VmId(1)));
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(c.focus(), Some(VmId(3)));
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(c.focus(), Some(VmId(1)));
-    press(&mut c, &[keys::SWITCH, b'1', keys::SWITCH]);
+    press(&mut c, &[SWITCH, b'1', SWITCH]);
     assert_eq!(c.focus(), Some(VmId(1)));
     shown(&mut c);
     print(&mut c, VmId(0), "nothing\n");
@@ -269,16 +271,16 @@ fn a_guest_without_a_console_has_no_place_in_the_round() {
 #[test]
 fn the_switch_key_itself_can_be_sent() {
     let mut c = console();
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(c.physical_input(b'0'), Some(WEB));
     assert_eq!(c.focus(), Some(WEB));
-    assert_eq!(input(&mut c, WEB), [keys::SWITCH]);
+    assert_eq!(input(&mut c, WEB), [SWITCH]);
 }
 
 #[test]
 fn the_keys_are_explained_without_a_change_of_focus() {
     let mut c = console();
-    press(&mut c, &[keys::SWITCH, b'?']);
+    press(&mut c, &[SWITCH, b'?']);
     assert_eq!(c.focus(), Some(WEB));
     let text = shown(&mut c);
     assert!(text.contains("tessera| Ctrl-] goes to the next guest"));
@@ -333,7 +335,7 @@ fn a_guest_that_waits_goes_on_when_it_loses_the_focus() {
     while c.flow_change().is_none() {
         print(&mut c, WEB, "x");
     }
-    press(&mut c, &[keys::SWITCH]);
+    press(&mut c, &[SWITCH]);
     assert_eq!(c.flow_change(), Some((WEB, false)));
 }
 
@@ -423,7 +425,7 @@ fn a_console_without_guests_shows_what_tessera_says() {
     let mut c = Console::new(&[], Sizes::default());
     c.log(format_args!("no guests\nreally"));
     c.guest_output(VmId(0), b'x');
-    press(&mut c, &[keys::SWITCH, b'x', keys::SWITCH, b'0', keys::SWITCH, b'?']);
+    press(&mut c, &[SWITCH, b'x', SWITCH, b'0', SWITCH, b'?']);
     assert_eq!((c.focus(), c.flow_change(), c.take_input(VmId(0))), (None, None, None));
     assert!(shown(&mut c).starts_with("tessera| no guests\r\ntessera| really\r\n"));
 }
@@ -477,12 +479,18 @@ fn no_sequence_of_events_overruns_the_reserve() {
         let vm = VmId(random.below(4) as u8);
         match random.below(16) {
             0 => c.log(format_args!("{}", "long ".repeat(random.below(80) as usize))),
-            1 => drop(c.physical_input([keys::SWITCH, b'0', b'2', b'?'][random.below(4) as usize])),
+            1 => {
+                let keys = [SWITCH, b'0', b'2', b'?', MONITOR_KEY, b'm', RS, b'\n'];
+                let _ = c.physical_input(keys[random.below(8) as usize]);
+            }
             2 => drop(c.physical_input(random.next() as u8)),
             3 => drop(c.take_input(vm)),
             4 if random.below(20) == 0 => c.reset_guest(vm),
             5 => drop(c.flow_change()),
-            6..=9 => drop(c.take_output(&mut [0; 64])),
+            6 if random.below(2) == 0 => drop(c.monitor_text(&[b'm'; 300])),
+            6 => drop(c.frame(&[b'{'; 700])),
+            7 => drop(c.frame(b"}\n")),
+            8..=10 => drop(c.take_output(&mut [0; 64])),
             _ => {
                 let byte =
                     [b'\n', b'\r', 0x1b, 0x01, random.next() as u8][random.below(5) as usize];
@@ -493,5 +501,169 @@ fn no_sequence_of_events_overruns_the_reserve() {
         assert!(c.flow_change().is_none_or(|(vm, _)| vm.0 < 3));
     }
     shown(&mut c);
+    c.frame(b"\n");
+    shown(&mut c);
     assert!(c.sources.iter().all(|source| !source.has_line()));
+}
+
+fn monitor_keys(c: &mut Console) -> Vec<MonitorInput> {
+    core::iter::from_fn(|| c.take_monitor_input()).collect()
+}
+
+fn requests(c: &mut Console) -> String {
+    core::iter::from_fn(|| c.take_request()).map(char::from).collect()
+}
+
+#[test]
+fn the_monitor_gets_the_terminal_and_gives_it_back() {
+    use MonitorInput::{Key, Opened};
+    let mut c = console();
+    print(&mut c, WEB, "web# ");
+    press(&mut c, &[MONITOR_KEY, b'a', b'b']);
+    assert!(c.monitor_has_focus() && c.monitor_is_due() && c.focus().is_none());
+    assert_eq!(monitor_keys(&mut c), [Opened, Key(b'a'), Key(b'b')]);
+    assert!(!c.monitor_is_due());
+    assert_eq!(c.monitor_text(b"> x"), 3);
+    print(&mut c, WEB, "hello\r\n");
+    let want = "web# \r\n--- monitor (Ctrl-\\ returns) ---\r\n> x\r\x1b[Kweb| web# hello\r\n> x";
+    assert_eq!(shown(&mut c), want);
+    press(&mut c, &[MONITOR_KEY]);
+    assert_eq!((c.focus(), monitor_keys(&mut c)), (Some(WEB), Vec::new()));
+    assert_eq!(c.monitor_text(b"lost"), 4, "nobody sees it, and nobody waits for it");
+    assert_eq!(shown(&mut c), "\r\n--- web (Ctrl-] switches) ---\r\n");
+    press(&mut c, &[SWITCH, b'm']);
+    assert_eq!(monitor_keys(&mut c), [Opened]);
+    c.leave_monitor();
+    assert_eq!(c.focus(), Some(WEB), "it returns to the guest before the switch key");
+    press(&mut c, &[SWITCH]);
+    assert_eq!(c.physical_input(MONITOR_KEY), Some(WEB));
+    assert_eq!(input(&mut c, WEB), [MONITOR_KEY]);
+}
+
+#[test]
+fn the_keys_can_be_others() {
+    let keys = ConsoleKeys { switch: 1, monitor: 2 };
+    let mut c = console().with_guests(&["web", "db"], Sizes::default(), keys);
+    press(&mut c, &[1]);
+    assert_eq!(shown(&mut c), "--- db (Ctrl-A switches) ---\r\n");
+    assert_eq!(c.physical_input(SWITCH), Some(DB));
+    press(&mut c, &[2, SWITCH, 1, b'0']);
+    assert!(c.monitor_has_focus());
+}
+
+#[test]
+fn a_guest_is_shown_with_its_last_lines_whoever_saw_them() {
+    let mut c = console();
+    for line in 0..20 {
+        print(&mut c, WEB, format!("line {line}\x1b[6n\r\n"));
+        print(&mut c, DB, format!("row {line}\r\n"));
+    }
+    print(&mut c, WEB, "web# ");
+    press(&mut c, &[MONITOR_KEY]);
+    shown(&mut c);
+    c.show_guest(WEB);
+    let text = shown(&mut c);
+    assert!(text.starts_with("web| line 4\r\nweb| line 5\r\n"), "{text}");
+    assert!(text.ends_with("web| line 19\r\n--- web (Ctrl-] switches) ---\r\nweb# "), "{text}");
+    c.show_guest(DB);
+    let text = shown(&mut c);
+    assert!(text.starts_with("\r\ndb| row 4\r\n"), "{text}");
+    print(&mut c, DB, "half");
+    press(&mut c, &[SWITCH, SWITCH]);
+    assert!(shown(&mut c).ends_with("\r\n--- db (Ctrl-] switches) ---\r\nhalf"));
+    c.show_guest(VmId(9));
+    assert_eq!(c.focus(), Some(DB));
+}
+
+#[test]
+fn requests_reach_the_monitor_alone_and_whole() {
+    let mut c = console();
+    press(&mut c, b"\x1e1 help");
+    assert_eq!((requests(&mut c), c.monitor_is_due()), (String::new(), false));
+    press(&mut c, b"\n\x1ebroken\x1e2 log\n");
+    assert!(c.monitor_is_due());
+    assert_eq!(requests(&mut c), "1 help\n2 log\n");
+    for _ in 0..100 {
+        press(&mut c, b"\x1e3 vm list and much more\n");
+    }
+    assert!(c.take_lost_request() && !c.take_lost_request());
+    let kept = requests(&mut c);
+    assert!(kept.len() > 900 && kept.lines().all(|line| line == "3 vm list and much more"));
+    assert_eq!(c.physical_input(b'x'), Some(WEB));
+    assert_eq!(input(&mut c, WEB), [b'x']);
+    press(&mut c, &[RS]);
+    assert_eq!((c.physical_input(RS), input(&mut c, WEB)), (Some(WEB), Vec::from([RS])));
+}
+
+#[test]
+fn a_frame_is_whole_at_a_line_of_its_own_however_long() {
+    let mut c = Console::new(&["web", "db"], TINY);
+    print(&mut c, WEB, "web# ");
+    let line = format!("{{{}}}\n", "x".repeat(20_000));
+    let (mut at, mut text) = (0, Vec::new());
+    let mut buffer = [0; 24];
+    while at < line.len() || c.has_output() {
+        at += c.frame(&line.as_bytes()[at..]);
+        print(&mut c, WEB, "w");
+        print(&mut c, DB, "between\n");
+        c.log(format_args!("between"));
+        if at == 4096 {
+            press(&mut c, &[SWITCH]);
+        }
+        let count = c.take_output(&mut buffer);
+        text.extend_from_slice(&buffer[..count]);
+        if text.ends_with(b"--- db (Ctrl-] switches) ---\r\n") {
+            break;
+        }
+        if at == line.len() {
+            break;
+        }
+    }
+    let mut text = String::from_utf8(text).unwrap();
+    text.push_str(&shown(&mut c));
+    let frame = format!("\x1e{line}\r");
+    assert_eq!(text.matches(&frame).count(), 1);
+    assert!(text.matches("db| between\r\n").count() > 1);
+    let before = text.split(&frame).next().unwrap();
+    assert!(before.ends_with("\r\x1b[K") || before.ends_with('\n'), "{before}");
+}
+
+#[test]
+fn no_guest_can_forge_a_frame() {
+    let mut c = console();
+    print(&mut c, WEB, "\n\x1e{\"id\":1,\"ok\":true}\n");
+    print(&mut c, DB, "\x1e{\"id\":1,\"ok\":true}\n");
+    press(&mut c, &[SWITCH]);
+    let text = shown(&mut c);
+    assert!(!text.contains('\x1e') && text.contains("db| {\"id\":1"), "{text}");
+}
+
+#[test]
+fn what_tessera_said_can_be_read_again_from_any_place() {
+    let mut c = console();
+    c.log(format_args!("before\nthe guests"));
+    let mut c = c.with_guests(&["web"], TINY, ConsoleKeys::default());
+    c.log(format_args!("after"));
+    let lines = |c: &Console, from| {
+        let mut at = from;
+        let mut lines = Vec::new();
+        while let Some((line, next)) = c.log_line(at) {
+            assert!(next > at);
+            at = next;
+            lines.push(line);
+        }
+        (lines, at)
+    };
+    let (all, end) = lines(&c, 0);
+    assert_eq!(all, ["before", "the guests", "after"]);
+    shown(&mut c);
+    assert_eq!(lines(&c, 0), (all, end), "shown or not");
+    for line in 0..2000 {
+        c.log(format_args!("line {line}"));
+        shown(&mut c);
+    }
+    let (kept, end) = lines(&c, 3);
+    assert!(kept.len() > 1000 && kept.last().unwrap() == "line 1999", "{}", kept.len());
+    assert!(kept.iter().all(|line| line.starts_with("line ")));
+    assert_eq!(c.log_line(end), None);
 }

@@ -1,0 +1,42 @@
+//! The monitor: whoever looks after the board asks here, a person at a prompt or a program by lines.
+//!
+//! Problem: a person wants tables and a line that can be edited; a program wants objects and no surprises; both are to
+//! see the same, on the one UART that guests use too, and a guest may be allowed to look after its neighbours. Nothing
+//! may stop or slow down meanwhile.
+//!
+//! Idea: a verb's answer is a sequence of records ([`record`]), made one at a time when there is room to show it
+//! ([`answer`]). [`shell`] shows them to a person, [`session`] to a program; neither knows what carries its bytes; [`Terminal`]
+//! is both at the board's UART. What
+//! they ask of the board is the trait [`World`].
+//!
+//! Locking: a shell or a session is behind a lock of its own, taken before every other; [`World`] takes what it needs.
+
+mod answer;
+mod json;
+mod line;
+mod record;
+mod session;
+mod shell;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod text;
+mod verbs;
+mod world;
+
+use alloc::vec::Vec;
+
+use crate::addr::VmId;
+use crate::config::MAX_GUESTS;
+
+pub use record::{Layout, Record, Value};
+pub use session::{REQUEST_MAX, Session};
+pub use shell::{Shell, Wish};
+pub use terminal::{Port, Terminal};
+pub use verbs::{Asker, Command, Verb};
+pub use world::{Event, Events, World};
+
+/// The names of all guests, in their order.
+fn names(world: &impl World) -> Vec<&str> {
+    (0..MAX_GUESTS as u8).map_while(|guest| world.name(VmId(guest))).collect()
+}

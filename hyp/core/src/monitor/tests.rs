@@ -1,0 +1,329 @@
+use std::cell::RefCell;
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use super::*;
+use crate::console::{Console, Sizes};
+
+/// A board with two guests, which notes what it was asked to do.
+#[derive(Default)]
+struct Fake {
+    done: RefCell<Vec<Command>>,
+    events: RefCell<Events>,
+}
+
+impl World for Fake {
+    fn now(&self) -> u64 {
+        5_000_000_000
+    }
+
+    fn name(&self, guest: VmId) -> Option<&str> {
+        ["web", "db"].get(usize::from(guest.0)).copied()
+    }
+
+    fn act(&self, command: Command) -> Result<(), String> {
+        if command.verb == Verb::VmResume {
+            return Err("it is not paused".into());
+        }
+        self.done.borrow_mut().push(command);
+        Ok(())
+    }
+
+    fn log_line(&self, at: &mut u64) -> Option<String> {
+        *at += 1;
+        (*at <= 40).then(|| format!("line \"{at}\""))
+    }
+
+    fn event(&self, from: u64) -> Option<(u64, Event)> {
+        self.events.borrow().get(from)
+    }
+
+    fn next_event(&self) -> u64 {
+        self.events.borrow().next()
+    }
+}
+
+impl Fake {
+    fn happens(&self, state: &'static str) {
+        let event = Event { at: 7, guest: VmId(0), state, reason: "why".into() };
+        self.events.borrow_mut().add(event);
+    }
+
+    fn verbs(&self) -> Vec<Verb> {
+        self.done.borrow().iter().map(|command| command.verb).collect()
+    }
+}
+
+/// What a session says to `bytes`.
+fn told(session: &mut Session, world: &Fake, bytes: impl AsRef<[u8]>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut pull = |session: &mut Session| {
+        let mut line = String::new();
+        while session.pull(world, &mut line) {
+            assert!(line.len() < 1024 && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            lines.push(core::mem::take(&mut line));
+        }
+        assert!(session.takes_input());
+    };
+    pull(session);
+    for &byte in bytes.as_ref() {
+        session.feed(byte, world);
+        pull(session);
+    }
+    lines
+}
+
+fn asked(request: impl AsRef<[u8]>) -> Vec<String> {
+    told(&mut Session::new(Asker::Program), &Fake::default(), request)
+}
+
+/// What a person sees who types `keys`, without the echo's carriage returns.
+fn seen(shell: &mut Shell, world: &Fake, keys: &str) -> String {
+    let mut out = String::new();
+    for byte in keys.bytes() {
+        while shell.pull(world, &mut out) {}
+        assert!(shell.takes_input());
+        let _ = shell.key(byte, world);
+    }
+    while shell.pull(world, &mut out) {}
+    out
+}
+
+fn typed(keys: &str) -> String {
+    let mut shell = Shell::new();
+    shell.open();
+    seen(&mut shell, &Fake::default(), keys).replace('\r', "")
+}
+
+#[test]
+fn an_answer_is_its_records_and_an_end() {
+    let lines = asked("7 help\n");
+    let first = r#"{"id":7,"record":"verb","verb":"help","does":"what can be asked"}"#;
+    assert_eq!(lines.first().unwrap(), first);
+    assert_eq!(lines.last().unwrap(), r#"{"id":7,"ok":true}"#);
+    assert_eq!(lines.len(), Asker::Program.verbs().count() + 1);
+    assert_eq!(asked("8 log\r\n").len(), 41);
+}
+
+#[test]
+fn a_wrong_request_is_answered_with_what_to_do() {
+    let error = |request: &[u8]| {
+        let lines = asked(request);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines[0].clone()
+    };
+    let want = r#"{"id":7,"ok":false,"error":"there is no guest `wbe`; did you mean `web`?"}"#;
+    assert_eq!(error(b"7 vm start wbe\n"), want);
+    assert_eq!(
+        error(b"help\n"),
+        r#"{"id":null,"ok":false,"error":"a request begins with its id, a number: write `1 help`"}"#
+    );
+    assert!(
+        error(b"9\n").starts_with(r#"{"id":9,"ok":false,"error":"a request is an id and a verb"#)
+    );
+    assert!(error(b"99999999999 help\n").starts_with(r#"{"id":null,"ok":false"#));
+    assert!(error(b"+1 help\n").starts_with(r#"{"id":null,"ok":false"#));
+    let long = [b"1 help ", &[b' '; REQUEST_MAX][..], b"\n"].concat();
+    assert!(error(&long).starts_with(r#"{"id":1,"ok":false,"error":"a request has 128 bytes"#));
+    assert!(error(b"1 help\x1b\n").ends_with(r#""error":"a request is printable ASCII"}"#));
+    assert!(error(b"3 vm resume db\n").ends_with(r#""error":"it is not paused"}"#));
+    assert_eq!(asked("\n\r\n"), [""; 0]);
+}
+
+#[test]
+fn a_guest_does_not_get_the_terminal() {
+    let world = Fake::default();
+    let mut session = Session::new(Asker::Guest);
+    let lines = told(&mut session, &world, "1 console db\n2 vm kill db\n");
+    assert!(lines[0].contains("is not for this side"), "{lines:?}");
+    assert_eq!(world.verbs(), [Verb::VmKill]);
+}
+
+#[test]
+fn events_are_told_to_who_wants_them_and_the_lost_ones_are_counted() {
+    let world = Fake::default();
+    let mut session = Session::new(Asker::Program);
+    world.happens("starting");
+    assert_eq!(told(&mut session, &world, "1 events on\n"), [r#"{"id":1,"ok":true}"#]);
+    world.happens("running");
+    let want = r#"{"event":"state","at_ns":7,"name":"web","state":"running","reason":"why"}"#;
+    assert_eq!(told(&mut session, &world, ""), [want]);
+    (0..70).for_each(|_| world.happens("stopped"));
+    let lines = told(&mut session, &world, "");
+    assert_eq!(lines[0], r#"{"event":"lost","count":6}"#);
+    assert_eq!(lines.len(), 65);
+    assert_eq!(told(&mut session, &world, "2 events off\n").len(), 1);
+    world.happens("running");
+    assert_eq!(told(&mut session, &world, ""), [""; 0]);
+}
+
+#[test]
+fn the_board_ends_only_once_the_answer_is_on_its_way() {
+    let world = Fake::default();
+    let mut session = Session::new(Asker::Program);
+    "1 poweroff now\n".bytes().for_each(|byte| session.feed(byte, &world));
+    let mut line = String::new();
+    assert!(session.pull(&world, &mut line));
+    assert_eq!((line.as_str(), world.verbs().len()), (r#"{"id":1,"ok":true}"#, 0));
+    assert!(!session.pull(&world, &mut line));
+    assert_eq!(world.done.borrow()[0].word, "now");
+}
+
+#[test]
+fn a_person_gets_a_prompt_an_answer_and_a_prompt() {
+    assert_eq!(typed(""), "tessera> ");
+    let text = typed("help\r");
+    assert!(text.starts_with("tessera> help\nVERB"), "{text}");
+    assert!(text.contains("\nvm show NAME"), "{text}");
+    assert!(text.ends_with("\ntessera> ") && !text.contains("events"), "{text}");
+    assert_eq!(typed("\r"), "tessera> \ntessera> ");
+    assert_eq!(typed("tpo\r"), "tessera> tpo\nthere is no `tpo`; did you mean `top`?\ntessera> ");
+    let log = typed("log\r");
+    assert_eq!(log.lines().count(), 42);
+    assert!(log.contains("\nline \"33\"\nline \"34\"\n"), "no gap where a table is cut: {log}");
+}
+
+#[test]
+fn tab_completes_what_is_clear_and_lists_the_rest() {
+    assert_eq!(typed("v\tsh\tw\t"), "tessera> vm show web ");
+    assert_eq!(typed("vm st\t"), "tessera> vm st");
+    let text = typed("vm st\t\t");
+    assert!(text.ends_with("\nstart  stop\ntessera> vm st"), "{text}");
+    assert_eq!(typed("x\t\t"), "tessera> x");
+}
+
+#[test]
+fn what_a_person_asks_for_is_done_and_ctrl_d_leaves() {
+    let world = Fake::default();
+    let mut shell = Shell::new();
+    shell.open();
+    seen(&mut shell, &world, "vm stop db\rreboot\r");
+    assert_eq!(world.verbs(), [Verb::VmStop, Verb::Reboot]);
+    assert_eq!(world.done.borrow()[0].guest, VmId(1));
+    assert_eq!(shell.key(4, &world), Wish::Leave);
+    seen(&mut shell, &world, "lo");
+    shell.open();
+    assert_eq!(seen(&mut shell, &world, ""), "\rtessera> ");
+}
+
+#[test]
+fn no_bytes_of_a_program_or_a_person_do_harm() {
+    let mut seed = 0x7e55_e7a4_u64;
+    let mut next = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let words =
+        ["7 ", "vm ", "list", "show ", "web", "help", "log", "\n", "\r", "\t", "console ", " "];
+    let world = Fake::default();
+    let (mut session, mut shell) = (Session::new(Asker::Program), Shell::new());
+    shell.open();
+    for _ in 0..10_000 {
+        let word = words.get(next() as usize % 16).copied().unwrap_or("\x1b[");
+        let junk = next().to_le_bytes();
+        let bytes = if next() % 4 == 0 { &junk[..] } else { word.as_bytes() };
+        for line in told(&mut session, &world, bytes) {
+            assert!(line.starts_with("{\"id\":") && line.ends_with('}'), "{line}");
+        }
+        let mut out = String::new();
+        for &byte in bytes {
+            let _ = shell.key(byte, &world);
+            while shell.pull(&world, &mut out) {}
+        }
+        assert!(out.len() < 20_000);
+    }
+}
+
+/// A console with two guests, and a program or a person at its other end.
+struct Line {
+    console: RefCell<Console>,
+    terminal: Terminal,
+    world: Fake,
+}
+
+impl Port for RefCell<Console> {
+    fn with<T>(&self, f: impl FnOnce(&mut Console) -> T) -> Option<T> {
+        Some(f(&mut self.borrow_mut()))
+    }
+}
+
+impl Line {
+    fn new() -> Self {
+        let console = Console::new(&["web", "db"], Sizes { output: 0, ..Sizes::default() });
+        Self { console: RefCell::new(console), terminal: Terminal::new(), world: Fake::default() }
+    }
+
+    /// What comes out while `bytes` are typed and guests print, through a FIFO of 16 bytes, until it is quiet.
+    fn types(&mut self, bytes: impl AsRef<[u8]>) -> String {
+        let mut all = Vec::new();
+        let mut typed = bytes.as_ref().iter();
+        loop {
+            let next = typed.next();
+            if let Some(&byte) = next {
+                let _ = self.console.borrow_mut().physical_input(byte);
+            }
+            if self.console.borrow().monitor_is_due() {
+                self.terminal.work(&self.world, &self.console);
+            }
+            let mut fifo = [0; 16];
+            let count = self.console.borrow_mut().take_output(&mut fifo);
+            all.extend_from_slice(&fifo[..count]);
+            if next.is_none() && count == 0 && !self.console.borrow().monitor_is_due() {
+                return String::from_utf8(all).expect("all is UTF-8");
+            }
+        }
+    }
+
+    fn print(&self, guest: u8, text: &str) {
+        let mut console = self.console.borrow_mut();
+        text.bytes().for_each(|byte| console.guest_output(VmId(guest), byte));
+    }
+}
+
+#[test]
+fn a_program_and_a_person_share_the_line_with_the_guests() {
+    let mut line = Line::new();
+    line.print(0, "web# ");
+    line.print(1, "half a line");
+    let text = line.types("\x1e1 vm stop db\n\x1e2 help\n\x1e3 log\n");
+    assert!(text.starts_with("web# \r\x1b[K\x1e{\"id\":1,\"ok\":true}\n\r"), "{text:?}");
+    assert!(text.ends_with("\x1e{\"id\":3,\"ok\":true}\n\rweb# "), "{text:?}");
+    let frames = text.split('\x1e').skip(1).map(|frame| frame.split('\n').next().unwrap());
+    assert_eq!(frames.filter(|frame| frame.ends_with('}')).count(), 1 + 21 + 41);
+    let text = line.types("\x1clog\r");
+    assert!(text.contains("tessera> log\r\nline \"1\"\r\n"), "{text:?}");
+    assert!(text.ends_with("line \"40\"\r\n\rtessera> "), "{text:?}");
+    let text = line.types("\x1e9 nonsense\nhel");
+    assert!(text.starts_with("\r\x1b[K\x1e{\"id\":9,\"ok\":false"), "{text:?}");
+    assert!(text.ends_with("\rtessera> hel"), "{text:?}");
+    let text = line.types("\x15\x04");
+    assert!(text.ends_with("--- web (Ctrl-] switches) ---\r\nweb# "), "{text:?}");
+}
+
+#[test]
+fn a_person_who_leaves_in_the_middle_of_an_answer_is_not_followed_by_it() {
+    let mut line = Line::new();
+    let text = line.types("\x1clog\rhelp\r\x1c");
+    assert!(text.ends_with("--- web (Ctrl-] switches) ---\r\n"), "{text:?}");
+    assert!(!text.contains("poweroff"), "{text:?}");
+    let text = line.types("\x1c");
+    assert!(text.ends_with("returns) ---\r\n\rtessera> "), "{text:?}");
+}
+
+#[test]
+fn requests_that_come_too_fast_are_lost_as_a_whole_and_it_is_said() {
+    let mut line = Line::new();
+    let request = |n: usize| format!("\x1e{n} vm show nobody-of-this-name\n");
+    let all: String = (0..300).map(request).collect();
+    {
+        let mut console = line.console.borrow_mut();
+        all.bytes().for_each(|byte| assert_eq!(console.physical_input(byte), None));
+    }
+    let text = line.types("");
+    let answers = text.matches("there is no guest `nobody-of-this-name`").count();
+    assert!((20..300).contains(&answers), "{answers}");
+    assert_eq!(text.matches("{\"id\":null,\"ok\":false,\"error\":\"a request is lost").count(), 1);
+}
