@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::elf;
 use crate::proc;
 use crate::progress::step;
+use crate::stack;
 use crate::toolchain::{TARGET, Toolchain};
 use crate::workspace::Workspace;
 
@@ -109,6 +110,9 @@ fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Resul
     let file = std::fs::read(&built)
         .with_context(|| format!("{package} has no binary at {}", workspace.show(&built)))?;
     let flat = elf::flatten(&file).with_context(|| workspace.show(&built))?;
+    if image == Image::Tessera {
+        stack::check(&file).with_context(|| workspace.show(&built))?;
+    }
     // With its symbols, for a back-trace of the panic screen.
     write_if_changed(&image.path(workspace).with_extension("elf"), &file)?;
     write_if_changed(&image.path(workspace), &flat)

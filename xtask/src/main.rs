@@ -23,6 +23,7 @@ mod ramdisk;
 mod rules;
 mod run;
 mod setup;
+mod stack;
 mod test;
 mod toolchain;
 mod workspace;
