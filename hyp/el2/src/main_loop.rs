@@ -110,7 +110,7 @@ impl Seat {
         El2.set_deadline(None);
         vm.services.psci.power.switch_all_off();
         if reason.starts_again() {
-            log::info!("{} starts anew: {reason}", vm.name);
+            console::about(vm, format_args!("{} starts anew: {reason}", vm.name));
             vm.reset_devices(&El2);
             console::with(|console| console.reset_guest(vm.id));
             vm.life.begin_clearing();

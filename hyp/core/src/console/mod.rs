@@ -29,6 +29,7 @@ mod desk;
 mod keys;
 mod labelled;
 mod plain;
+mod quota;
 mod ring;
 mod screen;
 mod source;
@@ -44,6 +45,7 @@ pub use keys::{ConsoleKeys, KeyName};
 use keys::{Key, Keys, RS};
 pub use labelled::{Labelled, TESSERA};
 pub(crate) use plain::Plain;
+use quota::Quota;
 use ring::Ring;
 use screen::{CLEAR_MAX, REDRAW_MAX, Screen, put_all};
 use source::{LINE_COST, NAME_MAX, Source};
@@ -89,6 +91,8 @@ pub struct Console {
     /// The guests, the monitor and Tessera behind them.
     sources: Box<[Source]>,
     inputs: Box<[Input]>,
+    /// What may be said about each guest.
+    quotas: Box<[Quota]>,
     focus: usize,
     /// Who had the focus before the switch key.
     before: usize,
@@ -133,6 +137,7 @@ impl Console {
                 .iter()
                 .map(|_| Input { queue: Ring::new(sizes.input), losing: false })
                 .collect(),
+            quotas: names.iter().map(|_| Quota::default()).collect(),
             focus: first,
             before: first,
             keys: Keys::new(keys),

@@ -91,18 +91,36 @@ fn show(c: char, put: &mut impl FnMut(u8)) {
     }
 }
 
-/// Characters that are no picture: C1 controls, zero-width and direction marks, line separators, tags.
+/// Characters that are no picture: controls, marks of direction and format (general category Cf), line separators, and
+/// whatever is drawn as nothing (Default_Ignorable_Code_Point; Unicode 16.0, DerivedCoreProperties.txt). So each character
+/// that passes takes its place on the line, and stands where it was printed.
 fn obeyed(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'
         | '\u{ad}'
+        | '\u{34f}'
+        | '\u{600}'..='\u{605}'
         | '\u{61c}'
-        | '\u{180e}'
+        | '\u{6dd}'
+        | '\u{70f}'
+        | '\u{890}'..='\u{891}'
+        | '\u{8e2}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}'
         | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}'
+        | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{110bd}'
+        | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -147,6 +165,46 @@ mod tests {
         let text = "Grüße, 你好, 🦀 | ok";
         assert_eq!(plain(text.as_bytes()), text);
         assert_eq!(plain("a\u{202e}b\u{200b}c\u{2028}d".as_bytes()), "abcd");
+    }
+
+    #[test]
+    fn of_all_characters_only_those_pass_that_are_drawn_where_they_stand() {
+        let controls = (0..=0x1f).chain(0x7f..=0x9f);
+        for c in controls.filter_map(char::from_u32) {
+            let shown = plain(std::format!("a{c}b\n").trim_end_matches('\n').as_bytes());
+            assert!(!shown.contains(|c: char| c.is_control()), "{c:?} gives {shown:?}");
+        }
+        // Marks of direction, zero width, joiners, variation selectors, fillers, separators, tags.
+        for c in "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\
+                  \u{200b}\u{200c}\u{200d}\u{2060}\u{feff}\u{34f}\u{ad}\u{180e}\u{fe0f}\u{e0100}\u{115f}\u{1160}\
+                  \u{3164}\u{ffa0}\u{2028}\u{2029}\u{e0001}\u{e0041}\u{fff9}\u{1d173}\u{13430}\u{600}"
+            .chars()
+        {
+            assert_eq!(plain(std::format!("a{c}b").as_bytes()), "ab", "{:#x}", c as u32);
+        }
+    }
+
+    #[test]
+    fn no_bytes_that_are_no_utf8_make_others_of_it() {
+        // Overlong forms of ESC, LF and C1 CSI, surrogates, beyond the last character, cut short at each length.
+        for text in [
+            &b"\xc0\x9b[2J"[..],
+            b"\xe0\x80\x9b[2J",
+            b"\xf0\x80\x80\x8a",
+            b"\xed\xa0\x80",
+            b"\xf4\x90\x80\x80",
+            b"\xf0\x9f\xa6\x80",
+            b"\xff\xfe\x80\xbf",
+        ] {
+            for end in 0..=text.len() {
+                let shown = plain(&text[..end]);
+                assert!(
+                    shown.chars().all(|c| !c.is_control() && !obeyed(c)),
+                    "{text:?}: {shown:?}"
+                );
+            }
+        }
+        assert_eq!(plain(b"\xc0\x9b[2J"), "??[2J");
     }
 
     #[test]

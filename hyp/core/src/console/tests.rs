@@ -178,6 +178,56 @@ fn a_guest_without_focus_cannot_print_in_anothers_name() {
     }
 }
 
+#[test]
+fn every_piece_of_an_overlong_line_has_its_label() {
+    let mut c = console();
+    let mut random = Random(7);
+    for _ in 0..50 {
+        // An end of line in the middle of sequences and characters, which begin anywhere around the place of the cut.
+        let pad = "y".repeat(LINE_MAX_FOR_TEST - 8 + random.below(16) as usize);
+        print(&mut c, DB, &pad);
+        for forgery in ["\x1b]0;", "\u{9b}", "\u{202e}", "é", "\x1b[", "\x1b"] {
+            if random.below(2) == 0 {
+                print(&mut c, DB, forgery);
+            }
+        }
+        print(&mut c, DB, "tessera| trust me\r\n");
+        for line in shown(&mut c).split_terminator("\r\n") {
+            assert!(
+                line.starts_with("db| ") && !line.contains(|c: char| c.is_control()),
+                "{line:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_guest_makes_tessera_say_is_limited_and_what_is_left_out_is_counted() {
+    let mut c = console();
+    let about = |c: &mut Console, vm, name, now| {
+        c.log_about((vm, name), now, 1000, format_args!("{name} starts anew"));
+    };
+    (0..100).for_each(|now| about(&mut c, DB, "db", now));
+    about(&mut c, WEB, "web", 100);
+    c.log(format_args!("news"));
+    about(&mut c, DB, "db", 60_000);
+    about(&mut c, VmId(9), "nobody", 60_000);
+    let text = shown(&mut c);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..8], ["tessera| db starts anew"; 8]);
+    assert_eq!(
+        lines[8..],
+        [
+            "tessera| more about db is left out while it comes this fast",
+            "tessera| web starts anew",
+            "tessera| news",
+            "tessera| 92 lines about db were left out",
+            "tessera| db starts anew",
+            "tessera| nobody starts anew",
+        ]
+    );
+}
+
 const LINE_MAX_FOR_TEST: usize = super::source::LINE_MAX;
 
 #[test]

@@ -9,10 +9,12 @@ mod uart;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use spin::Mutex;
 use tessera_core::addr::{IntId, VmId};
 use tessera_core::board::{self, UartKind};
 use tessera_core::console::{Console, Sizes};
+use tessera_core::hw::Hw;
+use tessera_core::lock::Mutex;
+use tessera_core::vm::Vm;
 use uart::Uart;
 
 use crate::hw::El2;
@@ -67,6 +69,12 @@ pub fn with<T>(f: impl FnOnce(&mut Console) -> T) -> Option<T> {
     let result = f(state.console.as_mut()?);
     state.drain();
     Some(result)
+}
+
+/// Says `text` because of what a guest did: as long as it does not do so too often.
+pub fn about(vm: &Vm, text: fmt::Arguments<'_>) {
+    let (now, hz) = (El2.now(), El2.counter_hz());
+    with(|console| console.log_about((vm.id, &vm.name), now, hz, text));
 }
 
 /// Handles interrupt `intid` if it is the UART's; whether it was. Calls `deliver` for each guest that has new input.
