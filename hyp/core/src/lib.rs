@@ -23,6 +23,7 @@ pub mod id_regs;
 pub mod image;
 pub mod inject;
 pub mod life;
+pub mod lock;
 pub mod machine;
 pub mod monitor;
 pub mod paging;

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use spin::Mutex;
+use crate::lock::Mutex;
 
 use crate::addr::{CpuId, IntId, VcpuId, VcpuSet, VmId};
 use crate::disk::DiskError;

@@ -4,11 +4,11 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
-use spin::Mutex;
 use tessera_core::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VmId};
 use tessera_core::disk::{Accepted, DiskRequest, SubmitError};
 use tessera_core::frames::Frames;
 use tessera_core::hw::Hw;
+use tessera_core::lock::Mutex;
 
 use crate::sysreg::mrs;
 use crate::{barrier, cache, console, cpu, gic, guests, memory, power, timer, tlb};

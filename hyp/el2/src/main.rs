@@ -26,6 +26,7 @@ mod main_loop;
 mod memory;
 mod panic;
 mod power;
+mod provoke;
 mod run;
 mod sysreg;
 mod timer;

@@ -4,11 +4,14 @@
 //! tells, except the image, is at [`DIRECT_VA`] + its physical address; device pages are there too. So a physical
 //! address becomes a virtual one by an addition, and no address of the image can be written through a second mapping.
 
+use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use buddy_system_allocator::LockedHeap;
+use buddy_system_allocator::Heap;
 use tessera_core::addr::Pa;
+use tessera_core::lock::Mutex;
 
 use crate::cpu::MAX_CPUS;
 
@@ -78,18 +81,36 @@ unsafe impl Sync for HeapSpace {}
 static HEAP_SPACE: HeapSpace =
     HeapSpace(core::cell::UnsafeCell::new(core::mem::MaybeUninit::uninit()));
 
+struct Allocator(Mutex<Heap<20>>);
+
+// SAFETY: what is handed out comes from the heap's own memory, to one owner until it gives it back.
+unsafe impl GlobalAlloc for Allocator {
+    // SAFETY: as the trait asks of the caller; the heap relies on nothing more.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().alloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    // SAFETY: as the trait asks of the caller.
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if let Some(at) = NonNull::new(at) {
+            // SAFETY: the caller had it from `alloc`, with this layout.
+            unsafe { self.0.lock().dealloc(at, layout) };
+        }
+    }
+}
+
 #[global_allocator]
-static HEAP: LockedHeap<20> = LockedHeap::empty();
+static HEAP: Allocator = Allocator(Mutex::new(Heap::new()));
 
 /// Gives the heap its memory. Call once, before anything allocates.
 pub fn init_heap() {
     // SAFETY: HEAP_SPACE is used by nothing else, is as long as said, and this runs once, on one core.
-    unsafe { HEAP.lock().init(HEAP_SPACE.0.get() as usize, HEAP_SIZE) };
+    unsafe { HEAP.0.lock().init(HEAP_SPACE.0.get() as usize, HEAP_SIZE) };
 }
 
 /// Bytes of the heap in use, and its size.
 pub fn heap_usage() -> (usize, usize) {
-    let heap = HEAP.lock();
+    let heap = HEAP.0.lock();
     (heap.stats_alloc_actual(), heap.stats_total_bytes())
 }
 

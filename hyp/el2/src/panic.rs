@@ -4,7 +4,7 @@
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::console::panic_writer;
 use crate::memory::{self, symbol};
@@ -33,7 +33,10 @@ const KINDS: [&str; 8] = [
 /// Most frames of a back-trace.
 const MAX_FRAMES: usize = 32;
 
-static PANICKING: AtomicBool = AtomicBool::new(false);
+/// The core that reports a panic, and one; 0 is nobody.
+static PANICKING: AtomicU8 = AtomicU8::new(0);
+/// It failed while it did.
+static TWICE: AtomicBool = AtomicBool::new(false);
 static RESETS: AtomicBool = AtomicBool::new(false);
 
 /// Reads from the loader's command line what becomes of the board after a panic: with `tessera.on-panic=reset` it starts
@@ -45,42 +48,7 @@ pub fn configure(bootargs: &str) {
 
 /// Whether some core is reporting a panic: the others stop when they are kicked.
 pub fn is_panicking() -> bool {
-    PANICKING.load(Ordering::Acquire)
-}
-
-/// Fails on purpose where the loader's command line asks for it with `tessera.panic=`: `message`, a Rust panic; `abort`, a
-/// load from nowhere; `write`, a store to EL2's own instructions; `execute`, a jump into data; `stack`, recursion into
-/// the guard page. So the way of a panic can be tried on every board.
-pub fn provoke(bootargs: &str) {
-    let wanted = bootargs.split(' ').find_map(|word| word.strip_prefix("tessera.panic="));
-    let text = symbol!(__text_start);
-    let data = symbol!(__data_start);
-    match wanted {
-        Some("message") => panic!("provoked by tessera.panic=message"),
-        // SAFETY: the address is not canonical for any mapping of EL2's; the load faults, which is the purpose.
-        Some("abort") => unsafe {
-            core::ptr::read_volatile(0x40 as *const u64);
-        },
-        // SAFETY: the page is not writable; the store faults, which is the purpose.
-        Some("write") => unsafe { core::ptr::write_volatile(text as *mut u32, 0) },
-        // SAFETY: the page is not executable; the jump faults, which is the purpose.
-        Some("execute") => unsafe {
-            core::arch::asm!("br {}", in(reg) data, options(noreturn));
-        },
-        Some("stack") => {
-            overflow(&[0; 64]);
-        }
-        _ => {}
-    }
-}
-
-#[inline(never)]
-fn overflow(above: &[u64; 64]) -> u64 {
-    let mine = core::hint::black_box([above[0] + 1; 64]);
-    if core::hint::black_box(mine[1]) == 0 {
-        return 0;
-    }
-    overflow(&mine) + core::hint::black_box(mine)[1]
+    PANICKING.load(Ordering::Acquire) != 0
 }
 
 #[panic_handler]
@@ -118,14 +86,22 @@ extern "C" fn own_exception_taken(frame: &OwnFrame) -> ! {
 }
 
 fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
-    if PANICKING.swap(true, Ordering::AcqRel) {
-        // Another core reports, or this one failed while it did.
+    let me = cpu::current_id();
+    let first = PANICKING.compare_exchange(0, me.0 + 1, Ordering::AcqRel, Ordering::Acquire);
+    if first.is_err_and(|core| core != me.0 + 1 || TWICE.swap(true, Ordering::Relaxed)) {
+        // Another core reports, or there is nothing left that works.
         power::halt();
     }
-    gic::kick_all_others();
     let mut out = panic_writer();
-    let _ = writeln!(out, "\nTESSERA PANIC on core {}:", cpu::current_id());
-    body(&mut out);
+    if first.is_err() {
+        let _ = writeln!(out, "\nTESSERA PANIC on core {me} while it reported one:");
+        let (esr, far, elr) = (mrs!("esr_el2"), mrs!("far_el2"), mrs!("elr_el2"));
+        let _ = writeln!(out, "  ESR {esr:#x}  FAR {far:#x}  ELR {elr:#x}");
+    } else {
+        gic::kick_all_others();
+        let _ = writeln!(out, "\nTESSERA PANIC on core {me}:");
+        body(&mut out);
+    }
     let _ =
         writeln!(out, "The other cores are stopped. Addresses are of tessera.elf: addr2line -e");
     out.flush();

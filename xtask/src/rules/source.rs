@@ -11,6 +11,10 @@ const TESTS: &str = "#[cfg(test)]";
 /// The only places that touch hardware.
 const HARDWARE: &[&str] = &["hyp/el2/", "guests/"];
 
+/// Where the hypervisor is, and its one kind of lock: another would be silent while it waits for ever.
+const HYPERVISOR: &str = "hyp/";
+const LOCK: &str = "hyp/core/src/lock.rs";
+
 /// The files that only tests have: those of modules under `#[cfg(test)]`, with their own modules.
 pub struct TestModules(Vec<String>);
 
@@ -64,6 +68,11 @@ pub fn check(file: &File, tests: &TestModules) -> Vec<Problem> {
             found.push(file.problem(index + 1, what));
         }
     }
+    if file.name.starts_with(HYPERVISOR) && file.name != LOCK {
+        let others = code.lines().enumerate().filter(|(_, line)| is_other_lock(line));
+        let what = "a lock that waits for ever in silence: use tessera_core::lock::Mutex";
+        found.extend(others.map(|(index, _)| file.problem(index + 1, what)));
+    }
     found
 }
 
@@ -87,6 +96,12 @@ fn is_attribute(line: &str) -> bool {
 
 fn has_unsafe(line: &str) -> bool {
     line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe")
+}
+
+/// One of spin's locks, by its path or in a list of imports.
+fn is_other_lock(line: &str) -> bool {
+    let path = line.split_once("spin::").map(|(_, path)| path).unwrap_or_default();
+    ["Mutex", "RwLock", "mutex", "rwlock", "*"].iter().any(|lock| path.contains(lock))
 }
 
 /// A `SAFETY` near the line, or in the comment that ends near it: `# Safety` of a function's description.
@@ -189,6 +204,16 @@ mod tests {
         assert_eq!(problems("hyp/el2/src/a.rs", "// SAFETY: far\n\n\n\nunsafe {}\n"), [5]);
         let described = "/// # Safety\n/// a\n/// b\n/// c\n/// d\n#[inline]\nunsafe fn f() {}\n";
         assert_eq!(problems("guests/rt/src/a.rs", described), []);
+    }
+
+    #[test]
+    fn the_hypervisor_has_one_kind_of_lock() {
+        let text =
+            "use spin::Mutex;\nuse spin::{Mutex, Once};\nuse spin::Once;\na: spin::RwLock<()>,\n";
+        assert_eq!(problems("hyp/core/src/a.rs", text), [1, 2, 4]);
+        assert_eq!(problems("hyp/core/src/lock.rs", text), []);
+        assert_eq!(problems("guests/rt/src/a.rs", text), []);
+        assert_eq!(problems("hyp/el2/src/a.rs", "use tessera_core::lock::Mutex;\n"), []);
     }
 
     #[test]

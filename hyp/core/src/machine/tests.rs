@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-use spin::Mutex;
+use crate::lock::Mutex;
 use tessera_abi::layout::*;
 
 use super::*;

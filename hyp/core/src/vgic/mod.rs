@@ -44,7 +44,7 @@ use core::sync::atomic::{
     Ordering::{Relaxed, Release},
 };
 
-use spin::Mutex;
+use crate::lock::Mutex;
 use tessera_abi::layout::MAX_VCPUS;
 
 use self::bank::{Bank, Groups};

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use spin::Mutex;
 use tessera_core::addr::{PAGE_SIZE, Pa};
 use tessera_core::board::{Board, Gic, Range};
 use tessera_core::frames::Frames;
+use tessera_core::lock::Mutex;
 use tessera_core::paging::MapError;
 use tessera_core::paging::el2::{El2Map, Section};
 

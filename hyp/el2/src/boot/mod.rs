@@ -10,7 +10,7 @@ use tessera_core::board::Board;
 use tessera_core::fdt::Fdt;
 
 use crate::memory::{self, DTB_VA};
-use crate::{console, cpu, gic, guests, mailbox, main_loop, panic, power};
+use crate::{console, cpu, gic, guests, mailbox, main_loop, panic, power, provoke};
 
 core::arch::global_asm!(
     include_str!("head.S"),
@@ -31,6 +31,7 @@ extern "C" fn primary_main(dtb: u64, image: u64, began: u64) -> ! {
     let board = Board::discover(&fdt);
     power::set_conduit(board.psci);
     panic::configure(board.bootargs);
+    provoke::configure(board.bootargs);
     map::adopt();
     if let Some(watchdog) = board.watchdog {
         map::device(watchdog);
@@ -53,7 +54,7 @@ extern "C" fn primary_main(dtb: u64, image: u64, began: u64) -> ! {
     gic::init_board(gic, board.cpus.len());
     smp::start(&board);
     console::enable_interrupt(board.uart.and_then(|uart| uart.interrupt));
-    panic::provoke(board.bootargs);
+    provoke::on_boot_core();
     guests::start(&board, began);
     main_loop::run_core()
 }
@@ -83,5 +84,6 @@ pub fn stop(why: core::fmt::Arguments<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn secondary_main(cpu: &'static cpu::PerCpu) -> ! {
     smp::enter(cpu);
+    provoke::on_secondary_core();
     main_loop::run_core()
 }

@@ -5,7 +5,6 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use spin::Mutex;
 use tessera_abi::layout;
 use tessera_core::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use tessera_core::board::{Board, Gic};
@@ -16,6 +15,7 @@ use tessera_core::guest_mem::{Extent, GuestRam};
 use tessera_core::hw::Hw;
 use tessera_core::id_regs::IdRegs;
 use tessera_core::life::Life;
+use tessera_core::lock::Mutex;
 use tessera_core::psci::{PowerStates, Psci};
 use tessera_core::smccc::{Mitigations, Services};
 use tessera_core::stage2::Stage2;

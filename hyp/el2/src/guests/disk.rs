@@ -5,7 +5,6 @@ use alloc::string::{String, ToString};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use spin::Mutex;
 use tessera_core::addr::{IntId, Pa, VmId};
 use tessera_core::board::{Board, SdHost, VirtioMmio};
 use tessera_core::config::DiskConfig;
@@ -18,6 +17,7 @@ use tessera_core::disk::{
 };
 use tessera_core::hw::Hw;
 use tessera_core::life::Phase;
+use tessera_core::lock::Mutex;
 use tessera_core::virtio::blk::VirtioBlk;
 use tessera_core::vm::DiskEvent;
 

@@ -15,8 +15,8 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use lists::reset as reset_virtual;
-use spin::Mutex;
 use tessera_core::addr::{CpuId, IntId, Pa};
+use tessera_core::lock::Mutex;
 
 use super::{Acknowledged, KICK, PRIVATE};
 use crate::cpu::MAX_CPUS;

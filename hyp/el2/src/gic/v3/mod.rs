@@ -10,8 +10,8 @@ use arm_gic::gicv3::GicV3;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::{IntId as GicIntId, Trigger, UniqueMmioPointer};
 pub use lists::reset as reset_virtual;
-use spin::Mutex;
 use tessera_core::addr::{CpuId, IntId, Pa};
+use tessera_core::lock::Mutex;
 
 use super::{Acknowledged, FIRST_SPI, KICK, PRIVATE};
 use crate::cpu::{MAX_CPUS, PerCpu};
