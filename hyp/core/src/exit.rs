@@ -5,19 +5,8 @@
 
 use crate::addr::Ipa;
 
-/// What the vector told: which of the four ways out of a guest it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum Vector {
-    /// Synchronous exception from AArch64 at EL1 or EL0.
-    Sync = 0,
-    /// Physical interrupt.
-    Irq = 1,
-    /// Physical fast interrupt: Tessera routes none there.
-    Fiq = 2,
-    /// System error.
-    SError = 3,
-}
+/// Says in place of ESR_EL2 that a physical interrupt came, which has no syndrome. Bits 63:56 of ESR_EL2 are RES0.
+pub const INTERRUPT: u64 = 1 << 63;
 
 /// The registers that describe an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,6 +17,14 @@ pub struct Syndrome {
     pub far: u64,
     /// HPFAR_EL2: IPA of a stage 2 abort, bits 47:12 in bits 43:4.
     pub hpfar: u64,
+}
+
+impl Syndrome {
+    /// HPFAR_EL2.FIPA with the page offset that FAR_EL2 gives.
+    #[inline(always)]
+    pub const fn ipa(&self) -> Ipa {
+        Ipa((self.hpfar & 0x0000_0fff_ffff_fff0) << 8 | self.far & 0xfff)
+    }
 }
 
 /// Exception classes, ESR_ELx.EC (Arm ARM D24.2.40, table "EC").
@@ -78,6 +75,8 @@ pub mod ec {
     pub const DATA_ABORT_LOWER: u64 = 0x24;
     /// Data abort without a change of exception level.
     pub const DATA_ABORT_SAME: u64 = 0x25;
+    /// System error.
+    pub const SERROR: u64 = 0x2f;
 }
 
 /// A decoded exit.
@@ -94,7 +93,7 @@ pub enum Exit {
     /// Load or store to an IPA that no stage 2 entry maps, described well enough to emulate.
     Mmio(MmioAccess),
     /// Any other abort on stage 2.
-    Abort(StageTwoAbort),
+    Abort(Syndrome),
     /// WFI (`false`) or WFE (`true`) that was trapped.
     Wfx(bool),
     /// An instruction of an extension that guests do not have (SVE, SME, trapped PAuth, ...).
@@ -105,15 +104,34 @@ pub enum Exit {
     Unexpected,
 }
 
-/// A trapped MSR or MRS.
+/// A trapped MSR or MRS: its ESR_EL2, taken apart when it is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SysRegAccess {
+pub struct SysRegAccess(u64);
+
+impl SysRegAccess {
+    /// The access to `reg` by MSR, or by MRS where `write` is false, with general-purpose register `rt`.
+    pub const fn new(reg: SysReg, rt: u8, write: bool) -> Self {
+        let read = if write { 0 } else { iss::READ };
+        Self(reg.0 as u64 | (rt as u64 & 31) << iss::RT_SHIFT | read)
+    }
+
     /// Which register.
-    pub reg: SysReg,
+    #[inline(always)]
+    pub const fn reg(self) -> SysReg {
+        SysReg((self.0 & SysReg::MASK) as u32)
+    }
+
     /// General-purpose register that gives or takes the value; 31 is XZR.
-    pub rt: u8,
+    #[inline(always)]
+    pub const fn rt(self) -> u8 {
+        (self.0 >> iss::RT_SHIFT & 31) as u8
+    }
+
     /// MSR, or MRS where `false`.
-    pub write: bool,
+    #[inline(always)]
+    pub const fn write(self) -> bool {
+        self.0 & iss::READ == 0
+    }
 }
 
 /// A system register by its encoding, packed as ISS of EC 0x18 has it without Rt and direction.
@@ -156,23 +174,56 @@ impl core::fmt::Debug for SysReg {
     }
 }
 
-/// A load or store to emulate.
+/// A load or store to emulate: its syndrome, which is valid, taken apart when it is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MmioAccess {
+pub struct MmioAccess(Syndrome);
+
+impl MmioAccess {
+    /// The access whose syndrome is `syndrome`, with ISV set.
+    #[inline(always)]
+    pub const fn new(syndrome: Syndrome) -> Self {
+        Self(syndrome)
+    }
+
     /// Where.
-    pub ipa: Ipa,
+    #[inline(always)]
+    pub const fn ipa(self) -> Ipa {
+        self.0.ipa()
+    }
+
     /// Virtual address, for FAR_EL1 where nothing answers.
-    pub va: u64,
+    pub const fn va(self) -> u64 {
+        self.0.far
+    }
+
     /// Bytes: 1, 2, 4 or 8.
-    pub size: u8,
+    #[inline(always)]
+    pub const fn size(self) -> u8 {
+        1 << (self.0.esr >> iss::SAS_SHIFT & 3)
+    }
+
     /// Store, or load where `false`.
-    pub write: bool,
+    #[inline(always)]
+    pub const fn write(self) -> bool {
+        self.0.esr & iss::WNR != 0
+    }
+
     /// General-purpose register; 31 is XZR.
-    pub rt: u8,
+    #[inline(always)]
+    pub const fn rt(self) -> u8 {
+        (self.0.esr >> iss::SRT_SHIFT & 31) as u8
+    }
+
     /// A load extends the sign of what it read.
-    pub sign_extend: bool,
+    #[inline(always)]
+    pub const fn sign_extend(self) -> bool {
+        self.0.esr & iss::SSE != 0
+    }
+
     /// A load into a 64-bit register (matters for the sign extension).
-    pub sixty_four: bool,
+    pub const fn sixty_four(self) -> bool {
+        self.0.esr & iss::SF != 0
+    }
 }
 
 /// An abort on stage 2 that is not an emulated access.
@@ -199,30 +250,22 @@ pub struct StageTwoAbort {
 }
 
 impl Exit {
-    /// Decodes what the vector and the registers say.
+    /// Decodes an exit from `why`, which is ESR_EL2 or [`INTERRUPT`], and where it takes more, `syndrome`.
     #[inline(always)]
-    pub fn decode(vector: Vector, syndrome: impl Fn() -> Syndrome, esr: u64) -> Self {
-        match vector {
-            Vector::Irq | Vector::Fiq => Self::Irq,
-            Vector::SError => Self::SError,
-            Vector::Sync => Self::decode_sync(esr, syndrome),
+    pub fn decode(why: u64, syndrome: impl Fn() -> Syndrome) -> Self {
+        if why & INTERRUPT != 0 {
+            return Self::Irq;
         }
-    }
-
-    #[inline(always)]
-    fn decode_sync(esr: u64, syndrome: impl Fn() -> Syndrome) -> Self {
+        let esr = why;
         // The three that guests are in a hurry with are compared, in this order; the others are looked up.
         match esr >> 26 & 0x3f {
             ec::HVC64 => Self::Hvc(esr as u16),
             ec::DATA_ABORT_LOWER => decode_data_abort(syndrome()),
-            ec::SYSREG => Self::SysReg(SysRegAccess {
-                reg: SysReg((esr & SysReg::MASK) as u32),
-                rt: (esr >> 5 & 31) as u8,
-                write: esr & 1 == 0,
-            }),
+            ec::SYSREG => Self::SysReg(SysRegAccess(esr)),
             class => match rare(class) {
                 Rare::Smc => Self::Smc(esr as u16),
-                Rare::Fetch => Self::Abort(decode_abort(syndrome(), true)),
+                Rare::Fetch => Self::Abort(syndrome()),
+                Rare::SError => Self::SError,
                 Rare::Wfx => Self::Wfx(esr & 1 != 0),
                 Rare::Undefined => Self::Undefined,
                 Rare::Unexpected => Self::Unexpected,
@@ -235,6 +278,7 @@ impl Exit {
 enum Rare {
     Smc,
     Fetch,
+    SError,
     Wfx,
     Undefined,
     Unexpected,
@@ -245,6 +289,7 @@ fn rare(class: u64) -> Rare {
     match class {
         ec::SMC64 => Rare::Smc,
         ec::INSTR_ABORT_LOWER => Rare::Fetch,
+        ec::SERROR => Rare::SError,
         ec::WFX => Rare::Wfx,
         ec::UNKNOWN | ec::FP_SIMD | ec::PAUTH | ec::SVE | ec::SME => Rare::Undefined,
         ec::CP15 | ec::CP15_PAIR | ec::CP14 | ec::CP14_MEMORY | ec::CP14_PAIR | ec::CP10 => {
@@ -263,6 +308,10 @@ pub mod iss {
     pub const READ: u64 = 1 << 0;
     /// Of a trapped MSR or MRS: the general-purpose register, from this bit.
     pub const RT_SHIFT: u32 = 5;
+    /// Size of the access, its logarithm, from this bit.
+    pub const SAS_SHIFT: u32 = 22;
+    /// General-purpose register, from this bit.
+    pub const SRT_SHIFT: u32 = 16;
     /// Sign extend.
     pub const SSE: u64 = 1 << 21;
     /// The register is 64 bits wide.
@@ -290,38 +339,27 @@ const DFSC_PERMISSION: u64 = 0x0c;
 fn decode_data_abort(s: Syndrome) -> Exit {
     let translation = s.esr & DFSC_KIND == DFSC_TRANSLATION;
     if s.esr & iss::ISV == 0 || s.esr & (iss::S1PTW | iss::CM) != 0 || !translation {
-        return Exit::Abort(decode_abort(s, false));
+        return Exit::Abort(s);
     }
-    Exit::Mmio(MmioAccess {
-        ipa: fault_ipa(s),
-        va: s.far,
-        size: 1 << (s.esr >> 22 & 3),
-        write: s.esr & iss::WNR != 0,
-        rt: (s.esr >> 16 & 31) as u8,
-        sign_extend: s.esr & iss::SSE != 0,
-        sixty_four: s.esr & iss::SF != 0,
-    })
+    Exit::Mmio(MmioAccess(s))
 }
 
-/// HPFAR_EL2.FIPA with the page offset that FAR_EL2 gives.
-#[inline(always)]
-fn fault_ipa(s: Syndrome) -> Ipa {
-    Ipa((s.hpfar & 0x0000_0fff_ffff_fff0) << 8 | s.far & 0xfff)
-}
-
-#[inline(always)]
-fn decode_abort(s: Syndrome, fetch: bool) -> StageTwoAbort {
-    let kind = s.esr & DFSC_KIND;
-    StageTwoAbort {
-        ipa: fault_ipa(s),
-        va: s.far,
-        fetch,
-        write: !fetch && s.esr & iss::WNR != 0,
-        maintenance: !fetch && s.esr & iss::CM != 0,
-        walk: s.esr & iss::S1PTW != 0,
-        level: (s.esr & 3) as u8,
-        permission: kind == DFSC_PERMISSION,
-        external: kind == 0x10 || kind == 0x14,
+impl StageTwoAbort {
+    /// What the syndrome of an [`Exit::Abort`] says.
+    pub fn new(s: Syndrome) -> Self {
+        let fetch = s.esr >> 26 & 0x3f == ec::INSTR_ABORT_LOWER;
+        let kind = s.esr & DFSC_KIND;
+        Self {
+            ipa: s.ipa(),
+            va: s.far,
+            fetch,
+            write: !fetch && s.esr & iss::WNR != 0,
+            maintenance: !fetch && s.esr & iss::CM != 0,
+            walk: s.esr & iss::S1PTW != 0,
+            level: (s.esr & 3) as u8,
+            permission: kind == DFSC_PERMISSION,
+            external: kind == 0x10 || kind == 0x14,
+        }
     }
 }
 
@@ -334,8 +372,9 @@ mod tests {
         // MSR ICC_SGI1R_EL1, x3: S3_0_C12_C11_5.
         let reg = SysReg::new(3, 0, 12, 11, 5);
         let esr = ec::SYSREG << 26 | iss::IL | u64::from(reg.0) | 3 << 5;
-        let exit = Exit::decode(Vector::Sync, || unreachable!(), esr);
-        assert_eq!(exit, Exit::SysReg(SysRegAccess { reg, rt: 3, write: true }));
+        let exit = Exit::decode(esr, || unreachable!());
+        let Exit::SysReg(access) = exit else { panic!("{exit:?}") };
+        assert_eq!((access.reg(), access.rt(), access.write()), (reg, 3, true));
         assert_eq!((reg.op0(), reg.op1(), reg.crn(), reg.crm(), reg.op2()), (3, 0, 12, 11, 5));
     }
 
@@ -343,23 +382,19 @@ mod tests {
     fn a_load_from_a_device_is_decoded_with_its_full_address() {
         let esr = ec::DATA_ABORT_LOWER << 26 | iss::IL | iss::ISV | 2 << 22 | 7 << 16 | 0x07;
         let s = Syndrome { esr, far: 0xffff_0000_0000_0018, hpfar: 0x0900_0000 >> 8 };
-        let want = MmioAccess {
-            ipa: Ipa(0x0900_0018),
-            va: s.far,
-            size: 4,
-            write: false,
-            rt: 7,
-            sign_extend: false,
-            sixty_four: false,
-        };
-        assert_eq!(Exit::decode(Vector::Sync, || s, esr), Exit::Mmio(want));
+        let exit = Exit::decode(esr, || s);
+        let Exit::Mmio(access) = exit else { panic!("{exit:?}") };
+        assert_eq!((access.ipa(), access.va()), (Ipa(0x0900_0018), s.far));
+        assert_eq!((access.size(), access.write(), access.rt()), (4, false, 7));
+        assert!(!access.sign_extend() && !access.sixty_four());
     }
 
     #[test]
     fn a_fault_of_the_guests_own_table_walk_is_no_access_to_emulate() {
         let esr = ec::DATA_ABORT_LOWER << 26 | iss::IL | iss::ISV | iss::S1PTW | 0x05;
         let s = Syndrome { esr, far: 0x1234, hpfar: 0x10 };
-        let Exit::Abort(abort) = Exit::decode(Vector::Sync, || s, esr) else { panic!() };
+        let Exit::Abort(s) = Exit::decode(esr, || s) else { panic!() };
+        let abort = StageTwoAbort::new(s);
         assert!(abort.walk && !abort.fetch && !abort.permission);
         assert_eq!(abort.level, 1);
     }

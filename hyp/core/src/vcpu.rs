@@ -1,6 +1,10 @@
 //! A virtual CPU: what belongs to it alone. One physical core owns it at a time, as `&mut Vcpu`.
 
+use core::mem::offset_of;
+use core::ptr;
+
 use crate::addr::VcpuId;
+use crate::counters::Observed;
 use crate::vgic::VgicCpu;
 use crate::vtimer::{Clock, PhysicalTimer};
 
@@ -14,16 +18,19 @@ pub struct Vcpu {
     pub timer: PhysicalTimer,
     /// The guest's counter, as it was when this vCPU was started.
     pub clock: Clock,
+    /// What is written down about it.
+    pub observed: &'static Observed,
 }
 
 impl Vcpu {
     /// vCPU `id`, as it is before it is started.
-    pub fn new(id: VcpuId) -> Self {
+    pub fn new(id: VcpuId, observed: &'static Observed) -> Self {
         Self {
-            registers: Registers::new(),
+            registers: Registers::new(observed),
             vgic: VgicCpu::new(id),
             timer: PhysicalTimer::default(),
             clock: Clock::starting(0),
+            observed,
         }
     }
 
@@ -35,18 +42,25 @@ impl Vcpu {
 
 /// A guest's general-purpose registers, laid out for the way in and out of a guest (`vectors.S`).
 #[repr(C, align(16))]
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Registers {
     /// X0 to X30.
     pub x: [u64; 31],
-    /// Where the host's stack pointer waits while the guest runs; meaningless otherwise.
-    pub host_sp: u64,
+    /// Where the next exit is written down. Private, so that it is always in a ring.
+    trace: u64,
+    /// X19 of the host, while the guest runs; meaningless otherwise. Beside the place, as both are fetched at once.
+    pub host_x19: u64,
+    /// SP and X29 of the host, as X19.
+    pub host: [u64; 2],
 }
 
 impl Registers {
-    /// All zero.
-    pub const fn new() -> Self {
-        Self { x: [0; 31], host_sp: 0 }
+    /// Offset of the address of the next exit's place in the ring.
+    pub const TRACE: usize = offset_of!(Self, trace);
+
+    /// All zero, of a vCPU whose exits are written down in `observed`.
+    pub fn new(observed: &'static Observed) -> Self {
+        Self { x: [0; 31], trace: ptr::from_ref(&observed.ring) as u64, host_x19: 0, host: [0; 2] }
     }
 
     /// General-purpose register `rt` of an instruction, where 31 is XZR.
@@ -61,11 +75,5 @@ impl Registers {
         if let Some(x) = self.x.get_mut(usize::from(rt)) {
             *x = value;
         }
-    }
-}
-
-impl Default for Registers {
-    fn default() -> Self {
-        Self::new()
     }
 }

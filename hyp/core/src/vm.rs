@@ -5,13 +5,15 @@
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::lock::Mutex;
 
 use crate::addr::{CpuId, IntId, VcpuId, VcpuSet, VmId};
-use crate::disk::DiskError;
+use crate::counters::{DiskCounters, GuestCounters};
+use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError};
 use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
 use crate::id_regs::IdRegs;
@@ -51,6 +53,8 @@ pub struct Vm {
     pub uart: Option<Mutex<Vuart>>,
     /// Its interrupt controller.
     pub vgic: Vgic,
+    /// What is counted of it; outlives it.
+    pub counters: Arc<GuestCounters>,
 }
 
 /// The end of a disk's request and how it went, or that the disk's turn has come (`None`).
@@ -139,6 +143,7 @@ impl Vm {
         let mut uart = uart.lock();
         while uart.rx_room() > 0 {
             let Some(byte) = hw.console_input(self.id) else { break };
+            self.counters.console_in.add(1);
             let effect = uart.receive(byte);
             self.uart_line(hw, effect.line);
         }
@@ -157,11 +162,39 @@ impl Vm {
         let Some(disk) = self.disks.get(usize::from(slot)) else { return };
         let mut disk = disk.lock();
         let interrupt = match done {
-            Some((request, result)) => disk.finish(request, result, hw, &self.ram),
-            None => disk.resume(hw, &self.ram, &mut |request| hw.disk_submit(request)).interrupt,
+            Some((request, result)) => {
+                if result.is_err() {
+                    self.count_disk(slot, |disk| disk.errors.add(1));
+                }
+                disk.finish(request, result, hw, &self.ram)
+            }
+            None => {
+                let mut submit = |request: &_| self.submit(hw, slot, request);
+                disk.resume(hw, &self.ram, &mut submit).interrupt
+            }
         };
         if interrupt {
             self.disk_interrupt(hw, slot);
+        }
+    }
+
+    /// Passes a request of disk `slot` on to the board's disk. Called under the lock of the former.
+    #[inline]
+    pub(crate) fn submit(
+        &self,
+        hw: &impl Hw,
+        slot: u8,
+        request: &DiskRequest,
+    ) -> Result<Accepted, SubmitError> {
+        let accepted = hw.disk_submit(request)?;
+        self.count_disk(slot, |disk| disk.submitted(request));
+        Ok(accepted)
+    }
+
+    #[inline]
+    fn count_disk(&self, slot: u8, count: impl FnOnce(&DiskCounters)) {
+        if let Some(disk) = self.counters.disks.get(usize::from(slot)) {
+            count(disk);
         }
     }
 

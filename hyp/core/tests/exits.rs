@@ -1,7 +1,7 @@
 //! Random exits from decoding to answer: whatever a syndrome says, it is decoded, answered and bounded.
 
 use tessera_core::addr::{Ipa, PAGE_SIZE, VcpuId};
-use tessera_core::exit::{Exit, Syndrome, Vector};
+use tessera_core::exit::{Exit, INTERRUPT, StageTwoAbort, Syndrome};
 use tessera_core::id_regs::{self, IdRegs};
 use tessera_core::inject::{Access, El1State, Fault, Stage1, inject};
 use tessera_core::psci::{PowerStates, Psci};
@@ -96,22 +96,23 @@ impl Guest {
             }
             Exit::SysReg(access) => match emulate(access, random.next(), &self.ids) {
                 Outcome::Value(value) => {
-                    assert!(!access.write);
-                    assert!(value == 0 || id_regs::contains(access.reg));
+                    assert!(!access.write());
+                    assert!(value == 0 || id_regs::contains(access.reg()));
                 }
                 Outcome::TimerRead(reg) => self.timer(reg, None, random.next()),
                 Outcome::TimerWrite(reg, value) => self.timer(reg, Some(value), random.next()),
-                Outcome::Done => assert!(access.write),
+                Outcome::Done => assert!(access.write()),
                 Outcome::Sgi0(_) | Outcome::Sgi1(_) | Outcome::Deactivate(_) => {
-                    assert!(access.write && self.ids.has_gic_registers());
+                    assert!(access.write() && self.ids.has_gic_registers());
                 }
                 Outcome::Undefined => self.undefined(random, Fault::Undefined),
             },
             Exit::Mmio(access) => {
-                assert!(matches!(access.size, 1 | 2 | 4 | 8) && access.rt < 32);
-                assert!(access.ipa.0 < 1 << 52);
+                assert!(matches!(access.size(), 1 | 2 | 4 | 8) && access.rt() < 32);
+                assert!(access.ipa().0 < 1 << 52);
             }
-            Exit::Abort(abort) => {
+            Exit::Abort(syndrome) => {
+                let abort = StageTwoAbort::new(syndrome);
                 let stage1 =
                     Stage1 { tcr: random.next(), ttbr0: 0, ttbr1: random.next(), sctlr: 0 };
                 let level = || stage1.level_of(abort.va, abort.ipa, |at| Some(at.0 & !0xfff | 3));
@@ -132,16 +133,15 @@ fn any_syndrome_is_decoded_and_answered() {
     for round in 0..100_000 {
         let guest = &mut guests[round % 2];
         let (far, hpfar) = (random.next(), random.next());
-        let mut esr = random.next();
+        let mut esr = random.next() & !INTERRUPT;
         if random.next() & 1 == 0 {
             // The classes that a guest reaches most.
             let class = [0x16, 0x17, 0x18, 0x18, 0x20, 0x24][(random.next() % 6) as usize];
             esr = esr & 0x01ff_ffff | class << 26;
         }
         let syndrome = || Syndrome { esr, far, hpfar };
-        let vector = [Vector::Sync, Vector::Irq, Vector::Fiq, Vector::SError];
-        let vector = vector[(random.next() % 32) as usize & 3 & (random.next() as usize % 4)];
-        guest.handle(Exit::decode(vector, syndrome, esr), &mut random);
+        let why = if random.next().is_multiple_of(32) { INTERRUPT } else { esr };
+        guest.handle(Exit::decode(why, syndrome), &mut random);
     }
 }
 
@@ -168,11 +168,10 @@ fn the_address_of_an_access_has_the_page_of_hpfar_and_the_offset_of_far() {
     for _ in 0..10_000 {
         let (far, hpfar) = (random.next(), random.next());
         let esr = 0x24 << 26 | 1 << 25 | 1 << 24 | 0x07;
-        let Exit::Mmio(access) = Exit::decode(Vector::Sync, || Syndrome { esr, far, hpfar }, esr)
-        else {
+        let Exit::Mmio(access) = Exit::decode(esr, || Syndrome { esr, far, hpfar }) else {
             panic!("a translation fault with a valid syndrome is an access")
         };
         let page = Ipa((hpfar >> 4 & 0xff_ffff_ffff) * PAGE_SIZE);
-        assert_eq!(access.ipa, page.offset(far & 0xfff));
+        assert_eq!(access.ipa(), page.offset(far & 0xfff));
     }
 }

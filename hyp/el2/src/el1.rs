@@ -110,6 +110,16 @@ pub fn leave() {
     barrier::isb();
 }
 
+/// HCR_EL2.TWI: WFI traps.
+const TWI: u64 = 1 << 13;
+
+/// Makes a guest's WFI trap on this core, or not.
+pub fn trap_wfi(trap: bool) {
+    let hcr = mrs!("hcr_el2");
+    msr!("hcr_el2", if trap { hcr | TWI } else { hcr & !TWI });
+    barrier::isb();
+}
+
 /// Steps over the instruction that was emulated, 4 bytes long.
 #[inline(always)]
 pub fn advance() {

@@ -2,6 +2,7 @@
 
 use tessera_abi::layout::{PMU_INTID, VTIMER_INTID};
 use tessera_core::addr::IntId;
+use tessera_core::counters::Cause;
 use tessera_core::life::Phase;
 use tessera_core::machine;
 use tessera_core::vcpu::Vcpu;
@@ -9,24 +10,34 @@ use tessera_core::vm::Vm;
 
 use crate::gic::{self, Acknowledged, HYP_TIMER, KICK, ListRegisters, MAINTENANCE};
 use crate::hw::El2;
+use crate::run::Recorded;
 use crate::sysreg::mrs;
-use crate::{console, cpu, guests, main_loop, panic, power, timer};
+use crate::{console, cpu, guests, main_loop, panic, power, timer, usage};
 
 /// Handles the interrupt that ended a run of `vcpu`. `true` where the guest is to be left because it stops.
 #[inline(always)]
-pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu) -> bool {
-    let Some(taken) = gic::acknowledge() else { return false };
+pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, recorded: Recorded) -> bool {
+    let exits = &vcpu.observed.exits;
+    let Some(taken) = gic::acknowledge() else {
+        recorded.detail(gic::SPURIOUS.into());
+        exits.count(Cause::Spurious);
+        return false;
+    };
     gic::end(taken);
-    let intid = taken.intid;
+    let intid = taken.intid();
+    recorded.detail(intid.0.into());
     match intid.0 {
         VTIMER_INTID => {
+            exits.count(Cause::VirtualTimer);
             // Stays active on the board until the guest has ended it.
             let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
             vm.kick(&El2, kick);
             false
         }
         KICK => {
+            exits.count(Cause::Kick);
             gic::deactivate(taken);
+            usage::kicked(&vcpu.observed.usage);
             // What it is about is in the vGIC's news, which are looked at before the guest runs on, or here.
             if vm.disk_news.any() {
                 vm.take_disk_news(&El2, cpu::current_id());
@@ -42,7 +53,8 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu) -> bool {
 
 #[inline(never)]
 fn other(vm: &Vm, vcpu: &mut Vcpu, taken: Acknowledged) {
-    let intid = taken.intid;
+    let intid = taken.intid();
+    vcpu.observed.exits.count(cause_of(intid));
     match intid.0 {
         PMU_INTID => {
             let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
@@ -58,6 +70,15 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, taken: Acknowledged) {
         _ => of_the_board(intid),
     }
     gic::deactivate(taken);
+}
+
+fn cause_of(intid: IntId) -> Cause {
+    match intid.0 {
+        PMU_INTID => Cause::Pmu,
+        MAINTENANCE => Cause::Maintenance,
+        HYP_TIMER => Cause::HypTimer,
+        _ => Cause::Board,
+    }
 }
 
 /// Gives the vCPU what became pending for it.
@@ -115,12 +136,12 @@ pub fn deactivate(mut intids: u32) {
 pub fn outside_guest() {
     let Some(taken) = gic::acknowledge() else { return };
     gic::end(taken);
-    match taken.intid.0 {
+    match taken.intid().0 {
         KICK if panic::is_panicking() => power::halt(),
         // There is no vCPU whose timer it could be.
         HYP_TIMER | VTIMER_INTID => timer::init(),
         KICK | MAINTENANCE | PMU_INTID => {}
-        _ => of_the_board(taken.intid),
+        _ => of_the_board(taken.intid()),
     }
     gic::deactivate(taken);
 }

@@ -31,3 +31,4 @@ mod run;
 mod sysreg;
 mod timer;
 mod tlb;
+mod usage;

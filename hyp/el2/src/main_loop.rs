@@ -3,7 +3,7 @@
 //! Each core owns the one vCPU that the configuration gives it, as a local value. There is no other way to a
 //! [`Vcpu`], so no second core can have it.
 
-use tessera_core::addr::VmId;
+use tessera_core::addr::{VcpuId, VmId};
 use tessera_core::exit::Exit;
 use tessera_core::hw::Hw;
 use tessera_core::life::{Parked, Phase, StopReason};
@@ -18,7 +18,7 @@ use crate::gic::{self, ListRegisters};
 use crate::guests::{self, Guest};
 use crate::hw::El2;
 use crate::run::run;
-use crate::{accounts, barrier, console, cpu, el1, interrupt, panic, power, timer};
+use crate::{accounts, barrier, console, cpu, el1, interrupt, panic, power, timer, usage};
 
 /// A core's life, from when it is set up.
 pub fn run_core() -> ! {
@@ -27,7 +27,7 @@ pub fn run_core() -> ! {
         sleep();
     }
     match guests::seat(cpu::current_id()) {
-        Some((guest, id)) => Seat { guest, vcpu: Vcpu::new(id), parked_at: 0 }.serve(),
+        Some((guest, id)) => Seat::new(guest, id).serve(),
         None => loop {
             sleep();
         },
@@ -53,6 +53,10 @@ struct Seat {
 }
 
 impl Seat {
+    fn new(guest: &'static Guest, id: VcpuId) -> Self {
+        Self { guest, vcpu: Vcpu::new(id, guest.observed(id)), parked_at: 0 }
+    }
+
     fn serve(mut self) -> ! {
         self.prepare();
         loop {
@@ -168,6 +172,7 @@ impl Seat {
         self.vcpu.clock = *vm.clock.lock();
         el1::enter(self.guest.vttbr(), self.vcpu.clock.offset().unwrap_or(0));
         el1::start_at(start.entry.0);
+        usage::begin(&self.vcpu.observed.usage);
         let kick = vm.vgic.deliver(&mut self.vcpu.vgic, &mut ListRegisters);
         vm.kick(&El2, kick);
     }
@@ -176,6 +181,9 @@ impl Seat {
     fn leave(&mut self) {
         timer::init();
         el1::leave();
+        let observed = self.vcpu.observed;
+        usage::end(&observed.usage);
+        observed.injected.add(self.guest.vm.vgic.take_injected(self.vcpu.id()));
         let kick = self.guest.vm.vgic.park(&mut self.vcpu.vgic, &mut ListRegisters, true);
         self.guest.vm.kick(&El2, kick);
         interrupt::deactivate(self.vcpu.vgic.take_deactivations());
@@ -187,14 +195,16 @@ impl Seat {
     fn run_until_off(&mut self) -> Option<StopReason> {
         let (vm, vcpu) = (&*self.guest.vm, &mut self.vcpu);
         let mut lrs = ListRegisters;
+        let news = vm.vgic.news(vcpu.id());
+        let mut next = Next::Resume;
         loop {
-            if vm.vgic.needs_delivery(&vcpu.vgic) {
+            if news.any() {
                 interrupt::deliver(vm, vcpu);
             }
-            let exit = run(&mut vcpu.registers);
+            let (exit, recorded) = run(&mut vcpu.registers);
             if let Exit::Irq = exit {
                 // Before all others: a kick is on the way of every interrupt between vCPUs.
-                if interrupt::in_guest(vm, vcpu) {
+                if interrupt::in_guest(vm, vcpu, recorded) {
                     return None;
                 }
                 continue;
@@ -202,7 +212,6 @@ impl Seat {
             if machine::answered_at_once(vcpu, &exit) {
                 continue;
             }
-            let mut next = Next::Resume;
             match machine::handle(vm, vcpu, exit, &El2, &mut lrs, &mut next) {
                 Step::Resume => {}
                 Step::Advance => el1::advance(),
@@ -230,8 +239,7 @@ fn unusual(vm: &Vm, vcpu: &mut Vcpu, next: Next) -> Option<Option<StopReason>> {
                 el1::advance();
             }
             if !vm.vgic.has_pending(&vcpu.vgic, &ListRegisters) {
-                barrier::dsb_sy();
-                barrier::wfi();
+                usage::wait(&vcpu.observed.usage);
             }
             if let Some(start) = resume {
                 el1::reset(psci::vmpidr(vcpu.id()));

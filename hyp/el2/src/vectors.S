@@ -1,42 +1,9 @@
-// The way into a guest and back: `enter_guest` is a function call, and the vectors are its return.
+// The way out of a guest, back to where src/enter.S left. SP_EL2 points at the vCPU's Registers, whose offsets are given
+// by Rust (src/run.rs). Leaves why it came in x20, ESR_EL2 or INTERRUPT, and in x22 the end of the exit's record.
 //
-// While a guest runs, SP_EL2 points at its vCPU's Registers, so an exit stores the guest's registers without looking
-// for a place. The host's stack pointer waits in the frame. Of the registers only X19 and X29 are kept, on the host's stack: all
-// others are the caller's to save (src/run.rs), and it has next to nothing in them.
-// ELR_EL2 and SPSR_EL2 stay in the hardware: EL2 takes no exceptions of its own, so they keep the guest's PC and
-// PSTATE until EL2 changes them on purpose. Offsets in Registers are given by Rust (src/run.rs).
-
-// x0 = frame; leaves which vector it was in x0 and ESR_EL2 in x1. Changes all registers but x19 and x29.
-.section .text.enter_guest, "ax"
-.global enter_guest
-enter_guest:
-    stp     x29, x30, [sp, #-32]!
-    str     x19, [sp, #16]
-    mov     x9, sp
-    str     x9, [x0, #{host_sp}]
-    mov     sp, x0
-    ldp     x2, x3, [sp, #16]
-    ldp     x4, x5, [sp, #32]
-    ldp     x6, x7, [sp, #48]
-    ldp     x8, x9, [sp, #64]
-    ldp     x10, x11, [sp, #80]
-    ldp     x12, x13, [sp, #96]
-    ldp     x14, x15, [sp, #112]
-    ldp     x16, x17, [sp, #128]
-    ldp     x18, x19, [sp, #144]
-    ldp     x20, x21, [sp, #160]
-    ldp     x22, x23, [sp, #176]
-    ldp     x24, x25, [sp, #192]
-    ldp     x26, x27, [sp, #208]
-    ldp     x28, x29, [sp, #224]
-    ldr     x30, [sp, #240]
-    ldp     x0, x1, [sp]
-    eret
-    // No speculation past the return (straight-line speculation, CVE-2020-13844).
-    dsb     nsh
-    isb
-
-.macro guest_exit vector
+// In the ring: why, the guest's PC, the time, its x0 (core's trace::Record). It is RING_BYTES long and aligned to twice
+// as much, so that a bit of the address is cleared to begin again.
+.macro guest_exit why:vararg
     .balign 0x80
     stp     x0, x1, [sp]
     stp     x2, x3, [sp, #16]
@@ -54,13 +21,17 @@ enter_guest:
     stp     x26, x27, [sp, #208]
     stp     x28, x29, [sp, #224]
     str     x30, [sp, #240]
-    ldr     x9, [sp, #{host_sp}]
-    mov     x0, #\vector
-    mrs     x1, esr_el2
+    \why
+    mrs     x2, elr_el2
+    mrs     x4, cntpct_el0
+    ldp     x22, x19, [sp, #{trace}]
+    stp     x20, x2, [x22], #{record}
+    stp     x4, x0, [x22, #-16]
+    and     x4, x22, #~{ring}
+    str     x4, [sp, #{trace}]
+    ldp     x9, x29, [sp, #{host}]
     mov     sp, x9
-    ldr     x19, [sp, #16]
-    ldp     x29, x30, [sp], #32
-    ret
+    b       guest_exited
 .endm
 
 // An exception of the hypervisor itself: never returns. The stack may be what failed, so the panic stack takes over;
@@ -85,14 +56,15 @@ vectors:
     own_exception 5
     own_exception 6
     own_exception 7
-    guest_exit 0                    // from AArch64
-    guest_exit 1
-    guest_exit 2
-    guest_exit 3
-    guest_exit 0                    // from AArch32 at EL0
-    guest_exit 1
-    guest_exit 2
-    guest_exit 3
+    // From AArch64, then from AArch32 at EL0.
+    guest_exit mrs x20, esr_el2
+    guest_exit mov x20, #{interrupt}
+    guest_exit mov x20, #{interrupt}
+    guest_exit mrs x20, esr_el2
+    guest_exit mrs x20, esr_el2
+    guest_exit mov x20, #{interrupt}
+    guest_exit mov x20, #{interrupt}
+    guest_exit mrs x20, esr_el2
     .balign 0x80
 
 own_exception_common:

@@ -91,10 +91,10 @@ impl Fault {
     /// of the ID space are told by class 0x18 (DDI 0487, ID_AA64MMFR2_EL1.IDS).
     pub fn no_register(access: SysRegAccess, mmfr2: u64) -> Self {
         const IDS_SHIFT: u32 = 36;
-        let reg = access.reg;
+        let reg = access.reg();
         let id_space =
             reg.op0() == 3 && matches!(reg.op1(), 0 | 1 | 3) && reg.crn() == 0 && reg.crm() < 8;
-        if !access.write && id_space && mmfr2 >> IDS_SHIFT & 0xf != 0 {
+        if !access.write() && id_space && mmfr2 >> IDS_SHIFT & 0xf != 0 {
             Self::NoIdRegister(access)
         } else {
             Self::Undefined
@@ -175,7 +175,8 @@ fn at_vector(state: &El1State) -> u64 {
 fn syndrome(pstate: u64, fault: Fault) -> (u64, Option<u64>) {
     let access = match fault {
         Fault::Undefined => return (ec::UNKNOWN << 26 | iss::IL, None),
-        Fault::NoIdRegister(SysRegAccess { reg, rt, .. }) => {
+        Fault::NoIdRegister(access) => {
+            let (reg, rt) = (access.reg(), access.rt());
             let which = u64::from(reg.0) | u64::from(rt) << iss::RT_SHIFT | iss::READ;
             return (ec::SYSREG << 26 | iss::IL | which, None);
         }
@@ -226,7 +227,7 @@ fn advance_it(pstate: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::{Exit, Syndrome, SysReg, Vector};
+    use crate::exit::{Exit, Syndrome, SysReg};
 
     const VBAR: u64 = 0xffff_8000_0801_0800;
     const EL0_AARCH32: u64 = 0x10;
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn a_missing_register_of_the_id_space_is_told_by_its_name_where_the_core_does_so() {
         const IDS: u64 = 1 << 36;
-        let access = |reg, write| SysRegAccess { reg, rt: 7, write };
+        let access = |reg, write| SysRegAccess::new(reg, 7, write);
         let gmid = SysReg::new(3, 1, 0, 0, 4);
         assert_eq!(Fault::no_register(access(gmid, false), 0), Fault::Undefined);
         assert_eq!(Fault::no_register(access(gmid, true), IDS), Fault::Undefined);
@@ -289,7 +290,8 @@ mod tests {
 
     #[test]
     fn the_level_of_a_walk_is_asked_for_only_where_there_was_one() {
-        let Exit::Abort(mut abort) = abort_exit() else { panic!() };
+        let Exit::Abort(syndrome) = abort_exit() else { panic!() };
+        let mut abort = StageTwoAbort::new(syndrome);
         let level = || Some(1);
         assert_eq!(Access::refused(&abort, || unreachable!()).walk_level, None);
         abort.walk = true;
@@ -299,7 +301,7 @@ mod tests {
 
     fn abort_exit() -> Exit {
         let esr = ec::INSTR_ABORT_LOWER << 26 | iss::IL | 0x06;
-        Exit::decode(Vector::Sync, || Syndrome { esr, far: 4, hpfar: 0 }, esr)
+        Exit::decode(esr, || Syndrome { esr, far: 4, hpfar: 0 })
     }
 
     #[test]

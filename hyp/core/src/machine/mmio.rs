@@ -6,7 +6,8 @@
 use tessera_abi::layout;
 
 use super::{Next, Step};
-use crate::addr::VcpuSet;
+use crate::addr::{Ipa, VcpuSet};
+use crate::counters::Cause;
 use crate::exit::MmioAccess;
 use crate::hw::Hw;
 use crate::inject::{Access, Fault};
@@ -31,22 +32,33 @@ pub fn access(
     lrs: &mut impl ListRegisters,
     next: &mut Next,
 ) -> Step {
-    let ipa = access.ipa.0;
+    let ipa = access.ipa().0;
+    let count = |cause| vcpu.observed.exits.count(cause);
     let result = match ipa {
         layout::GICD_BASE..GICD_END => {
+            count(Cause::Gicd);
             gic(vm, vcpu, access, Frame::Distributor, ipa - layout::GICD_BASE, hw, lrs)
         }
         layout::GICR_BASE..GICR_END => {
+            count(Cause::Gicr);
             gic(vm, vcpu, access, Frame::Redistributors, ipa - layout::GICR_BASE, hw, lrs)
         }
-        layout::UART_BASE..UART_END => uart(vm, vcpu, access, ipa - layout::UART_BASE, hw),
+        layout::UART_BASE..UART_END => {
+            count(Cause::Uart);
+            uart(vm, vcpu, access, ipa - layout::UART_BASE, hw)
+        }
         layout::VIRTIO_BASE..DISKS_END => {
+            count(Cause::Virtio);
             return disk(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw, next);
         }
         layout::GICC_DIR_BASE..GICC_DIR_END => {
+            count(Cause::Gicc);
             gic(vm, vcpu, access, Frame::Deactivation, ipa - layout::GICC_DIR_BASE, hw, lrs)
         }
-        _ => Err(BadAccess),
+        _ => {
+            count(Cause::NoDevice);
+            Err(BadAccess)
+        }
     };
     match result {
         Ok(()) => Step::Advance,
@@ -54,11 +66,23 @@ pub fn access(
     }
 }
 
+/// Under which an access to `ipa` is counted: which device is there.
+pub fn device_at(ipa: Ipa) -> Cause {
+    match ipa.0 {
+        layout::GICD_BASE..GICD_END => Cause::Gicd,
+        layout::GICR_BASE..GICR_END => Cause::Gicr,
+        layout::UART_BASE..UART_END => Cause::Uart,
+        layout::VIRTIO_BASE..DISKS_END => Cause::Virtio,
+        layout::GICC_DIR_BASE..GICC_DIR_END => Cause::Gicc,
+        _ => Cause::NoDevice,
+    }
+}
+
 /// What a store writes: the low bytes of its register.
 #[inline(always)]
 fn stored(vcpu: &Vcpu, access: MmioAccess) -> u64 {
-    let value = vcpu.registers.read(access.rt);
-    match access.size {
+    let value = vcpu.registers.read(access.rt());
+    match access.size() {
         8 => value,
         size => value & ((1u64 << (8 * u32::from(size))) - 1),
     }
@@ -67,15 +91,15 @@ fn stored(vcpu: &Vcpu, access: MmioAccess) -> u64 {
 /// Puts what a load read into its register.
 #[inline(always)]
 fn loaded(vcpu: &mut Vcpu, access: MmioAccess, value: u64) {
-    let value = if access.sign_extend { extended(access, value) } else { value };
-    vcpu.registers.write(access.rt, value);
+    let value = if access.sign_extend() { extended(access, value) } else { value };
+    vcpu.registers.write(access.rt(), value);
 }
 
 #[cold]
 fn extended(access: MmioAccess, value: u64) -> u64 {
-    let shift = 64 - 8 * u32::from(access.size);
+    let shift = 64 - 8 * u32::from(access.size());
     let wide = ((value << shift) as i64 >> shift) as u64;
-    if access.sixty_four { wide } else { wide & 0xffff_ffff }
+    if access.sixty_four() { wide } else { wide & 0xffff_ffff }
 }
 
 /// The parts of an interrupt controller that are registers in memory.
@@ -97,8 +121,8 @@ fn gic(
     hw: &impl Hw,
     lrs: &mut impl ListRegisters,
 ) -> Result<(), BadAccess> {
-    let size = access.size;
-    let kick = if access.write {
+    let size = access.size();
+    let kick = if access.write() {
         let value = stored(vcpu, access);
         match frame {
             Frame::Distributor => vm.vgic.gicd_write(&mut vcpu.vgic, lrs, offset, size, value)?,
@@ -137,10 +161,11 @@ fn uart(
 ) -> Result<(), BadAccess> {
     let uart = vm.uart.as_ref().ok_or(BadAccess)?;
     let mut uart = uart.lock();
-    if access.write {
-        let effect = uart.write(offset, access.size, stored(vcpu, access) as u32);
+    if access.write() {
+        let effect = uart.write(offset, access.size(), stored(vcpu, access) as u32);
         if let Some(byte) = effect.transmit {
             hw.console_output(vm.id, byte);
+            vm.counters.console_out.add(1);
         }
         vm.uart_line(hw, effect.line);
         drop(uart);
@@ -149,7 +174,7 @@ fn uart(
         }
         return Ok(());
     }
-    let (value, effect) = uart.read(offset, access.size);
+    let (value, effect) = uart.read(offset, access.size());
     loaded(vcpu, access, u64::from(value));
     if effect != Effect::NONE {
         vm.uart_line(hw, effect.line);
@@ -173,15 +198,15 @@ fn disk(
     let (slot, offset) = (offset / layout::VIRTIO_STRIDE, offset % layout::VIRTIO_STRIDE);
     let Some(disk) = vm.disks.get(slot as usize) else { return refuse(access, next) };
     let mut disk = disk.lock();
-    if !access.write {
-        let value = disk.mmio_read(offset, access.size);
+    if !access.write() {
+        let value = disk.mmio_read(offset, access.size());
         drop(disk);
         loaded(vcpu, access, value);
         return Step::Advance;
     }
     let value = stored(vcpu, access);
-    let mut submit = |request: &_| hw.disk_submit(request);
-    let effect = disk.mmio_write(offset, access.size, value, hw, &vm.ram, &mut submit);
+    let mut submit = |request: &_| vm.submit(hw, slot as u8, request);
+    let effect = disk.mmio_write(offset, access.size(), value, hw, &vm.ram, &mut submit);
     if effect.interrupt {
         vm.disk_interrupt(hw, slot as u8);
     }
@@ -192,6 +217,6 @@ fn disk(
 #[cold]
 #[inline(never)]
 fn refuse(access: MmioAccess, next: &mut Next) -> Step {
-    let fault = Access { va: access.va, write: access.write, ..Access::default() };
+    let fault = Access { va: access.va(), write: access.write(), ..Access::default() };
     Step::other(next, Next::Inject(Fault::External(fault)))
 }

@@ -8,7 +8,10 @@ mod mmio;
 #[cfg(test)]
 mod tests;
 
+pub use mmio::device_at;
+
 use crate::addr::{IntId, VcpuSet};
+use crate::counters::Cause;
 use crate::exit::{Exit, StageTwoAbort, SysRegAccess};
 use crate::hw::Hw;
 use crate::id_regs::reg::ID_AA64MMFR2_EL1;
@@ -80,19 +83,29 @@ pub fn handle(
     lrs: &mut impl ListRegisters,
     next: &mut Next,
 ) -> Step {
-    let what = match exit {
+    let (cause, what) = match exit {
         Exit::Mmio(access) => return mmio::access(vm, vcpu, access, hw, lrs, next),
         Exit::SysReg(access) => return system_register(vm, vcpu, access, hw, lrs, next),
-        Exit::Hvc(immediate) => return call(vm, vcpu, immediate, hw, Step::Resume, next),
-        Exit::Smc(immediate) => return call(vm, vcpu, immediate, hw, Step::Advance, next),
-        Exit::Irq => Next::Interrupt,
-        Exit::Abort(abort) => Next::Refuse(abort),
-        Exit::Undefined => Next::Inject(Fault::Undefined),
-        // Trapped for nobody yet: going on is what the architecture allows both to do at any time.
-        Exit::Wfx(_) => return Step::Advance,
-        Exit::SError => Next::Stop(StopReason::SystemError),
-        Exit::Unexpected => Next::Stop(StopReason::UnexpectedExit),
+        Exit::Hvc(immediate) => {
+            vcpu.observed.exits.count(Cause::Hvc);
+            return call(vm, vcpu, immediate, hw, Step::Resume, next);
+        }
+        Exit::Smc(immediate) => {
+            vcpu.observed.exits.count(Cause::Smc);
+            return call(vm, vcpu, immediate, hw, Step::Advance, next);
+        }
+        // Counted where it is known which.
+        Exit::Irq => return Step::other(next, Next::Interrupt),
+        Exit::Abort(syndrome) => (Cause::Abort, Next::Refuse(StageTwoAbort::new(syndrome))),
+        Exit::Undefined => (Cause::Undefined, Next::Inject(Fault::Undefined)),
+        // Trapped while somebody wants to know how long it takes.
+        Exit::Wfx(false) => (Cause::Wfi, Next::Suspend { advance: true, resume: None }),
+        // Trapped for nobody: going on is what the architecture allows it to do at any time.
+        Exit::Wfx(true) => (Cause::Unexpected, Next::Advance),
+        Exit::SError => (Cause::SError, Next::Stop(StopReason::SystemError)),
+        Exit::Unexpected => (Cause::Unexpected, Next::Stop(StopReason::UnexpectedExit)),
     };
+    vcpu.observed.exits.count(cause);
     Step::other(next, what)
 }
 
@@ -100,7 +113,10 @@ pub fn handle(
 #[inline(always)]
 pub fn answered_at_once(vcpu: &mut Vcpu, exit: &Exit) -> bool {
     match exit {
-        Exit::Hvc(immediate) => Services::answer_version(*immediate, &mut vcpu.registers.x),
+        Exit::Hvc(immediate) if Services::answer_version(*immediate, &mut vcpu.registers.x) => {
+            vcpu.observed.exits.count(Cause::Hvc);
+            true
+        }
         _ => false,
     }
 }
@@ -160,9 +176,12 @@ fn system_register(
     lrs: &mut impl ListRegisters,
     next: &mut Next,
 ) -> Step {
-    let value = vcpu.registers.read(access.rt);
-    match sysreg::emulate(access, value, &vm.ids) {
-        Outcome::Value(value) => vcpu.registers.write(access.rt, value),
+    let value = vcpu.registers.read(access.rt());
+    let outcome = sysreg::emulate(access, value, &vm.ids);
+    let sgi = matches!(outcome, Outcome::Sgi1(_) | Outcome::Sgi0(_));
+    vcpu.observed.exits.count(if sgi { Cause::Sgi } else { Cause::SysReg });
+    match outcome {
+        Outcome::Value(value) => vcpu.registers.write(access.rt(), value),
         Outcome::Done => {}
         Outcome::Sgi1(value) => {
             let kick = vm.vgic.sgi1r(&mut vcpu.vgic, lrs, value);
@@ -178,7 +197,7 @@ fn system_register(
         }
         Outcome::TimerRead(register) => {
             let time = vcpu.clock.time(hw.now());
-            vcpu.registers.write(access.rt, vcpu.timer.read(register, time));
+            vcpu.registers.write(access.rt(), vcpu.timer.read(register, time));
         }
         Outcome::TimerWrite(register, value) => write_timer(vm, vcpu, register, value, hw),
         Outcome::Undefined => {

@@ -1,6 +1,8 @@
 //! Exits as they come from the vector, through [`handle`], to what the guest, the devices and the machine see of them.
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -10,9 +12,10 @@ use tessera_abi::layout::*;
 
 use super::*;
 use crate::addr::{CpuId, Ipa, Pa, VcpuId, VmId};
+use crate::counters::{Cause, GuestCounters};
 use crate::disk::model::{AVAIL, Board, DATA, DESC, Guest, MODERN, Random, USED};
-use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError, Window};
-use crate::exit::{MmioAccess, Syndrome, SysReg, Vector, ec, iss};
+use crate::disk::{Accepted, DiskError, DiskOp, DiskRequest, SubmitError, Tag, Window};
+use crate::exit::{INTERRUPT, MmioAccess, Syndrome, SysReg, ec, iss};
 use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::fake::{Event, FakeHw};
 use crate::id_regs::{self, IdRegs};
@@ -113,6 +116,7 @@ fn guest(ram: GuestRam, disk: VirtioBlk) -> Vm {
         disk_news: crate::vm::DiskNews::new(),
         uart: Some(Mutex::new(Vuart::new())),
         vgic: Vgic::new(2, Model::V3),
+        counters: Arc::new(GuestCounters::new(2)),
     }
 }
 
@@ -132,9 +136,14 @@ fn exits_v2() -> Exits<FakeHw> {
     guest
 }
 
+/// vCPU `id`, with its counters for as long as the test program runs.
+fn vcpu(id: u8) -> Vcpu {
+    Vcpu::new(VcpuId(id), Box::leak(Box::default()))
+}
+
 impl<H: Hw> Exits<H> {
     fn new(hw: H, vm: Vm) -> Self {
-        Self { hw, vm, vcpu: Vcpu::new(VcpuId(0)), lrs: Lrs { lr: [0; 4], hcr: 0 } }
+        Self { hw, vm, vcpu: vcpu(0), lrs: Lrs { lr: [0; 4], hcr: 0 } }
     }
 
     fn handle(&mut self, exit: Exit) -> Next {
@@ -147,8 +156,8 @@ impl<H: Hw> Exits<H> {
     }
 
     /// As [`Exits::handle`], from the syndrome on.
-    fn take(&mut self, vector: Vector, esr: u64, far: u64, hpfar: u64) -> Next {
-        self.handle(Exit::decode(vector, || Syndrome { esr, far, hpfar }, esr))
+    fn take(&mut self, esr: u64, far: u64, hpfar: u64) -> Next {
+        self.handle(Exit::decode(esr, || Syndrome { esr, far, hpfar }))
     }
 
     fn x(&mut self, n: usize) -> &mut u64 {
@@ -157,21 +166,21 @@ impl<H: Hw> Exits<H> {
 
     fn hvc(&mut self, arguments: &[u64]) -> Next {
         self.vcpu.registers.x[..arguments.len()].copy_from_slice(arguments);
-        self.take(Vector::Sync, ec::HVC64 << 26 | iss::IL, 0, 0)
+        self.take(ec::HVC64 << 26 | iss::IL, 0, 0)
     }
 
     fn smc(&mut self, arguments: &[u64]) -> Next {
         self.vcpu.registers.x[..arguments.len()].copy_from_slice(arguments);
-        self.take(Vector::Sync, ec::SMC64 << 26 | iss::IL, 0, 0)
+        self.take(ec::SMC64 << 26 | iss::IL, 0, 0)
     }
 
     fn mrs(&mut self, reg: SysReg) -> Next {
-        self.handle(Exit::SysReg(SysRegAccess { reg, rt: 2, write: false }))
+        self.handle(Exit::SysReg(SysRegAccess::new(reg, 2, false)))
     }
 
     fn msr(&mut self, reg: SysReg, value: u64) -> Next {
         *self.x(2) = value;
-        self.handle(Exit::SysReg(SysRegAccess { reg, rt: 2, write: true }))
+        self.handle(Exit::SysReg(SysRegAccess::new(reg, 2, true)))
     }
 
     fn load(&mut self, ipa: u64, size: u8) -> u64 {
@@ -207,8 +216,15 @@ impl<H: Hw> Exits<H> {
 }
 
 fn access(ipa: u64, size: u8, write: bool) -> MmioAccess {
-    let va = ipa | 0xffff_0000_0000_0000;
-    MmioAccess { ipa: Ipa(ipa), va, size, write, rt: 2, sign_extend: false, sixty_four: false }
+    MmioAccess::new(syndrome(ipa, size, write, 2, 0))
+}
+
+/// Of a load or store by register `rt`.
+fn syndrome(ipa: u64, size: u8, write: bool, rt: u64, more: u64) -> Syndrome {
+    let size = u64::from(size.trailing_zeros()) << iss::SAS_SHIFT;
+    let write = if write { iss::WNR } else { 0 };
+    let esr = iss::ISV | size | rt << iss::SRT_SHIFT | write | more;
+    Syndrome { esr, far: ipa | 0xffff_0000_0000_0000, hpfar: ipa >> 8 & !0xf }
 }
 
 #[test]
@@ -231,7 +247,7 @@ fn a_call_that_is_none_is_not_supported_and_changes_only_x0() {
     }
     // HVC #1 is no call of the convention.
     guest.vcpu.registers.x[0] = function::VERSION.into();
-    assert_eq!(guest.take(Vector::Sync, ec::HVC64 << 26 | iss::IL | 1, 0, 0), Next::Resume);
+    assert_eq!(guest.take(ec::HVC64 << 26 | iss::IL | 1, 0, 0), Next::Resume);
     assert_eq!(*guest.x(0), u64::MAX);
 }
 
@@ -293,14 +309,16 @@ fn random_numbers_come_from_the_guests_own_stream() {
 fn exits_of_the_other_kinds_become_what_they_mean() {
     let mut guest = exits();
     let class = |ec: u64| ec << 26 | iss::IL;
-    assert_eq!(guest.take(Vector::Irq, u64::MAX, 0, 0), Next::Interrupt);
-    assert_eq!(guest.take(Vector::SError, 0, 0, 0), Next::Stop(StopReason::SystemError));
+    assert_eq!(guest.take(INTERRUPT, 0, 0), Next::Interrupt);
+    assert_eq!(guest.take(class(ec::SERROR), 0, 0), Next::Stop(StopReason::SystemError));
     let unexpected = Next::Stop(StopReason::UnexpectedExit);
-    assert_eq!(guest.take(Vector::Sync, class(0x3f), 0, 0), unexpected);
-    assert_eq!(guest.take(Vector::Sync, class(ec::WFX), 0, 0), Next::Advance);
+    assert_eq!(guest.take(class(0x3f), 0, 0), unexpected);
+    let waits = Next::Suspend { advance: true, resume: None };
+    assert_eq!(guest.take(class(ec::WFX), 0, 0), waits);
+    assert_eq!(guest.take(class(ec::WFX) | 1, 0, 0), Next::Advance);
     let undefined = Next::Inject(Fault::Undefined);
     for ec in [ec::UNKNOWN, ec::SVE, ec::SME, ec::PAUTH, ec::FP_SIMD, ec::OTHER_TRAP, ec::CP15] {
-        assert_eq!(guest.take(Vector::Sync, class(ec), 0, 0), undefined, "{ec:#x}");
+        assert_eq!(guest.take(class(ec), 0, 0), undefined, "{ec:#x}");
     }
 }
 
@@ -321,11 +339,11 @@ fn id_registers_are_read_filtered_and_every_other_register_is_undefined() {
 #[test]
 fn a_register_that_is_read_into_xzr_is_lost_and_x31_is_written_as_zero() {
     let mut guest = exits();
-    let xzr = |reg, write| Exit::SysReg(SysRegAccess { reg, rt: 31, write });
+    let xzr = |reg, write| Exit::SysReg(SysRegAccess::new(reg, 31, write));
     guest.vcpu.registers.x = [9; 31];
     assert_eq!(guest.handle(xzr(id_regs::reg::ID_AA64PFR0_EL1, false)), Next::Advance);
     assert_eq!(guest.vcpu.registers.x, [9; 31]);
-    let store = MmioAccess { rt: 31, ..access(UART_IMSC, 4, true) };
+    let store = MmioAccess::new(syndrome(UART_IMSC, 4, true, 31, 0));
     guest.store_ok(UART_IMSC, 0x7ff);
     assert_eq!(guest.handle(Exit::Mmio(store)), Next::Advance);
     assert_eq!(guest.load(UART_IMSC, 4), 0);
@@ -342,7 +360,7 @@ fn an_sgi_to_another_vcpu_kicks_its_core_and_one_to_oneself_nobodys() {
     assert_eq!(guest.msr(SGI1R, 3 << 24 | 0b10), Next::Advance);
     assert_eq!(guest.hw.events(), [Event::Kick(CORES[1])]);
     assert_eq!(guest.lrs.pending(), []);
-    let (mut other, mut lrs) = (Vcpu::new(VcpuId(1)), Lrs { lr: [0; 4], hcr: hcr::EN });
+    let (mut other, mut lrs) = (vcpu(1), Lrs { lr: [0; 4], hcr: hcr::EN });
     let _ = guest.vm.vgic.deliver(&mut other.vgic, &mut lrs);
     assert_eq!(lrs.pending(), [3]);
 
@@ -367,7 +385,7 @@ fn an_sgi_of_a_gicv2_is_a_store_and_arrives_with_its_source() {
     assert_eq!(guest.hw.events(), [Event::Kick(CORES[1])]);
     guest.deliver();
     assert_eq!(guest.lrs.pending(), [3]);
-    let (mut other, mut lrs) = (Vcpu::new(VcpuId(1)), Lrs { lr: [0; 4], hcr: 0 });
+    let (mut other, mut lrs) = (vcpu(1), Lrs { lr: [0; 4], hcr: 0 });
     let _ = guest.vm.vgic.deliver(&mut other.vgic, &mut lrs);
     assert_eq!(lrs.pending(), [3], "from vCPU 0");
     // Back from vCPU 1: its number is in bits 12:10.
@@ -465,7 +483,7 @@ fn where_nothing_is_an_access_ends_in_an_external_abort_that_names_it() {
     for ipa in nowhere {
         for write in [false, true] {
             let access = access(ipa, 4, write);
-            let fault = Access { va: access.va, write, ..Access::default() };
+            let fault = Access { va: access.va(), write, ..Access::default() };
             assert_eq!(guest.handle(Exit::Mmio(access)), Next::Inject(Fault::External(fault)));
         }
     }
@@ -482,11 +500,10 @@ fn where_nothing_is_an_access_ends_in_an_external_abort_that_names_it() {
 fn an_abort_that_is_no_plain_access_is_refused_as_it_came() {
     let mut guest = exits();
     // A fetch from 0x9000000; a store pair (no valid syndrome) to the same place.
-    let fetch = guest.take(Vector::Sync, 0x20 << 26 | iss::IL | 0x06, 0x900_0000, 0x9_0000);
+    let fetch = guest.take(0x20 << 26 | iss::IL | 0x06, 0x900_0000, 0x9_0000);
     let Next::Refuse(abort) = fetch else { panic!("{fetch:?}") };
     assert!(abort.fetch && abort.ipa == Ipa(0x900_0000));
-    let pair =
-        guest.take(Vector::Sync, 0x24 << 26 | iss::IL | iss::WNR | 0x06, 0x900_0008, 0x9_0000);
+    let pair = guest.take(0x24 << 26 | iss::IL | iss::WNR | 0x06, 0x900_0008, 0x9_0000);
     let Next::Refuse(abort) = pair else { panic!("{pair:?}") };
     let fault = refused(&guest.vm, &abort, &Stage1::default(), &guest.hw);
     let want = Access { va: 0x900_0008, write: true, ..Access::default() };
@@ -531,8 +548,8 @@ fn a_load_extends_the_sign_to_the_width_of_its_register() {
         (4, true, 0xffff_ffff_8088_8088),
         (4, false, 0x8088_8088),
     ] {
-        let access =
-            MmioAccess { sign_extend: true, sixty_four, ..access(GICD_BASE + 0x420, size, false) };
+        let more = iss::SSE | if sixty_four { iss::SF } else { 0 };
+        let access = MmioAccess::new(syndrome(GICD_BASE + 0x420, size, false, 2, more));
         assert_eq!(guest.handle(Exit::Mmio(access)), Next::Advance);
         assert_eq!(*guest.x(2), want, "{size} {sixty_four}");
     }
@@ -788,7 +805,7 @@ fn a_guest_that_starts_anew_finds_its_devices_as_new() {
     guest.vm.feed_uart(&guest.hw);
     assert!(guest.vm.reset_disks());
     guest.vm.reset_devices(&guest.hw);
-    guest.vcpu = Vcpu::new(VcpuId(0));
+    guest.vcpu = vcpu(0);
     guest.lrs = Lrs { lr: [0; 4], hcr: 0 };
     guest.deliver();
     assert_eq!(guest.lrs.pending(), []);
@@ -800,7 +817,7 @@ fn a_guest_that_starts_anew_finds_its_devices_as_new() {
 }
 
 /// A syndrome of a kind that a guest can make, aimed at its devices as often as not.
-fn random_exit(random: &mut Random) -> (Vector, u64, u64, u64) {
+fn random_exit(random: &mut Random) -> (u64, u64, u64) {
     let mut esr = random.next();
     let classes = [ec::HVC64, ec::SMC64, ec::SYSREG, ec::SYSREG, 0x20, 0x24, 0x24, 0x24];
     if random.below(16) != 0 {
@@ -819,12 +836,12 @@ fn random_exit(random: &mut Random) -> (Vector, u64, u64, u64) {
     if matches!(esr >> 26, ec::HVC64 | ec::SMC64) && random.below(4) != 0 {
         esr &= !0xffff; // the immediate that means something
     }
-    let vector = match random.below(200) {
-        0 => Vector::SError,
-        1 => Vector::Irq,
-        _ => Vector::Sync,
-    };
-    (vector, esr, ipa | random.next() << 52, ipa >> 8 & !0xf)
+    match random.below(200) {
+        0 => esr = ec::SERROR << 26,
+        1 => esr = INTERRUPT,
+        _ => {}
+    }
+    (esr, ipa | random.next() << 52, ipa >> 8 & !0xf)
 }
 
 #[test]
@@ -850,8 +867,8 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
                 _ => random.next(),
             };
         }
-        let (vector, esr, far, hpfar) = random_exit(&mut random);
-        let next = guest.take(vector, esr, far, hpfar);
+        let (esr, far, hpfar) = random_exit(&mut random);
+        let next = guest.take(esr, far, hpfar);
         seen[match next {
             Next::Resume => 0,
             Next::Advance => 1,
@@ -901,4 +918,97 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
     let memory = guest.hw.memory.borrow();
     let (from, to) = ((RAM_PA - guest.hw.base.0) as usize, RAM_BYTES as usize);
     assert!(memory[..from].iter().chain(&memory[from + to..]).all(|&byte| byte == 0));
+}
+
+#[test]
+fn each_exit_is_counted_once_under_the_cause_that_the_ring_tells() {
+    let class = |class: u64| class << 26 | iss::IL;
+    let sysreg = |reg: SysReg, read| class(ec::SYSREG) | u64::from(reg.0) | 2 << 5 | read;
+    let access = |write| class(ec::DATA_ABORT_LOWER) | iss::ISV | 2 << 22 | 2 << 16 | 0x07 | write;
+    let devices = [GICD_BASE, GICR_BASE, UART_IMSC, VIRTIO_BASE, GICC_DIR_BASE, 0x1000, RAM_BASE];
+    let mut exits_made: Vec<(u64, u64)> = vec![
+        (class(ec::HVC64), 0),
+        (class(ec::SMC64), 0),
+        (sysreg(SGI1R, 0), 0),
+        (sysreg(SGI1R, iss::READ), 0),
+        (sysreg(id_regs::reg::ID_AA64PFR0_EL1, iss::READ), 0),
+        (sysreg(SysReg::new(3, 0, 12, 11, 7), 0), 0),
+        (class(ec::INSTR_ABORT_LOWER) | 0x07, 0x5000),
+        (access(0) & !iss::ISV, GICD_BASE),
+        (class(ec::WFX), 0),
+        (class(ec::SVE), 0),
+        (class(ec::SERROR), 0),
+        (class(0x3f), 0),
+    ];
+    exits_made.extend(devices.iter().flat_map(|&ipa| [(access(0), ipa), (access(iss::WNR), ipa)]));
+    for (why, ipa) in exits_made {
+        let mut guest = exits();
+        let _ = guest.take(why, ipa & 0xfff, ipa >> 8 & !0xf);
+        let event = crate::trace::Record { why, detail: ipa, pc: 0, time: 1 }.event();
+        let counted: Vec<Cause> = guest
+            .vcpu
+            .observed
+            .exits
+            .iter()
+            .filter(|(_, n)| *n != 0)
+            .map(|(cause, _)| cause)
+            .collect();
+        assert_eq!(counted, [event.cause()], "{event}");
+        assert_eq!(guest.vcpu.observed.exits.total(), 1, "{event}");
+    }
+}
+
+#[test]
+fn the_version_query_is_counted_as_a_call() {
+    let mut guest = exits();
+    guest.vcpu.registers.x[0] = u64::from(function::VERSION);
+    assert!(answered_at_once(&mut guest.vcpu, &Exit::Hvc(0)));
+    assert!(!answered_at_once(&mut guest.vcpu, &Exit::Hvc(1)));
+    assert_eq!(guest.vcpu.observed.exits.get(Cause::Hvc), 1);
+}
+
+#[test]
+fn an_interrupt_is_counted_when_the_guest_is_given_it_and_not_again_while_it_waits() {
+    let mut guest = exits();
+    guest.enable_interrupts();
+    let given = |guest: &Exits<FakeHw>| guest.vm.vgic.injected(VcpuId(0));
+    assert_eq!(given(&guest), 0);
+    assert_eq!(guest.msr(SGI1R, 3 << 24 | 1), Next::Advance);
+    assert_eq!(guest.lrs.pending(), [3]);
+    assert_eq!(given(&guest), 1);
+    // A change of its priority folds the list registers and fills them anew.
+    guest.store_ok(GICR_SGI + 0x400, 0x1010_1010);
+    guest.store_ok(GICR_SGI + 0x280, 1 << 3);
+    guest.store_ok(GICR_SGI + 0x200, 1 << 3);
+    guest.deliver();
+    assert!(given(&guest) <= 2);
+    guest.lrs.end_all();
+    assert_eq!(guest.msr(SGI1R, 3 << 24 | 1), Next::Advance);
+    let all = given(&guest);
+    assert_eq!(guest.vm.vgic.take_injected(VcpuId(0)), all);
+    assert_eq!(given(&guest), 0);
+}
+
+#[test]
+fn a_disks_requests_bytes_and_errors_are_counted_and_so_are_the_consoles_bytes() {
+    let guest = exits();
+    let disk = &guest.vm.counters.disks[0];
+    let mut request = DiskRequest::new(Tag { owner: 0, request: 0 });
+    request.op = DiskOp::Write;
+    request.sectors = 8;
+    disk.submitted(&request);
+    request.op = DiskOp::Flush;
+    request.sectors = 0;
+    disk.submitted(&request);
+    assert_eq!(
+        (disk.requests.get(), disk.bytes_written.get(), disk.bytes_read.get()),
+        (2, 4096, 0)
+    );
+    guest.vm.disk_event(&guest.hw, 0, Some((5, Err(DiskError::Failed))));
+    assert_eq!(disk.errors.get(), 1);
+    let mut guest = exits();
+    guest.hw.typed.borrow_mut().extend(b"a");
+    guest.vm.feed_uart(&guest.hw);
+    guest.store_ok(UART_BASE, u64::from(b'x'));
+    assert_eq!((guest.vm.counters.console_in.get(), guest.vm.counters.console_out.get()), (1, 1));
 }

@@ -62,16 +62,16 @@ pub enum Outcome {
 /// Answers an access; `value` is what a write writes.
 #[inline(always)]
 pub fn emulate(access: SysRegAccess, value: u64, ids: &IdRegs) -> Outcome {
-    if access.write {
-        if access.reg == ids.sgi_register() {
+    if access.write() {
+        if access.reg() == ids.sgi_register() {
             return Outcome::Sgi1(value);
         }
-    } else if id_regs::contains(access.reg) {
-        return Outcome::Value(ids.read(access.reg));
+    } else if id_regs::contains(access.reg()) {
+        return Outcome::Value(ids.read(access.reg()));
     }
     // Through a reference, so that the usual outcomes need no place in memory.
     let mut outcome = Outcome::Undefined;
-    others(access.reg, access.write, value, ids, &mut outcome);
+    others(access.reg(), access.write(), value, ids, &mut outcome);
     outcome
 }
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn access(reg: SysReg, write: bool) -> Outcome {
-        emulate(SysRegAccess { reg, rt: 0, write }, 42, &ids())
+        emulate(SysRegAccess::new(reg, 0, write), 42, &ids())
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         let ids = IdRegs::from_hw(|reg| u64::from(reg == id_regs::reg::ID_AA64PFR0_EL1) * 0x2222);
         let icc = [ICC_SGI1R_EL1, reg::ICC_SGI0R_EL1, reg::ICC_ASGI1R_EL1, reg::ICC_DIR_EL1];
         for reg in icc {
-            let access = SysRegAccess { reg, rt: 0, write: true };
+            let access = SysRegAccess::new(reg, 0, true);
             assert_eq!(emulate(access, 42, &ids), Outcome::Undefined, "{reg:?}");
         }
     }
@@ -187,7 +187,7 @@ mod tests {
             let field = |at: u32, mask: u32| packed >> at & mask;
             let reg =
                 SysReg::new(field(14, 3), field(11, 7), field(7, 15), field(3, 15), field(0, 7));
-            let outcome = |write| emulate(SysRegAccess { reg, rt: 31, write }, 0, &ids);
+            let outcome = |write| emulate(SysRegAccess::new(reg, 31, write), 0, &ids);
             reads += u32::from(outcome(false) != Outcome::Undefined);
             writes += u32::from(outcome(true) != Outcome::Undefined);
         }

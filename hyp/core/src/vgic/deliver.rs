@@ -1,14 +1,45 @@
 //! Before the guest is entered: what came in from others goes into list registers.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed},
+};
 
 use super::routes::Routes;
 use super::{
     BY_SOURCE, LOOK, ListRegisters, RECALL, SGI_NEWS, Vgic, VgicCpu, both, lr, members, spis,
 };
-use crate::addr::VcpuSet;
+use crate::addr::{VcpuId, VcpuSet};
+
+/// Whether a vCPU has to look at its interrupts.
+#[derive(Clone, Copy)]
+pub struct News<'a>(&'a AtomicU32);
+
+impl News<'_> {
+    /// Whether it has.
+    #[inline(always)]
+    pub fn any(self) -> bool {
+        self.0.load(Relaxed) != 0
+    }
+}
 
 impl Vgic {
+    /// What [`Vgic::needs_delivery`] asks, for who asks often.
+    #[inline(always)]
+    pub fn news(&self, vcpu: VcpuId) -> News<'_> {
+        News(&self.shared(vcpu).news)
+    }
+
+    /// Interrupts that `vcpu` was given, without those that were taken from here.
+    pub fn injected(&self, vcpu: VcpuId) -> u64 {
+        self.shared(vcpu).injected.get()
+    }
+
+    /// Takes them, for the vCPU's counters; for its owner.
+    pub fn take_injected(&self, vcpu: VcpuId) -> u64 {
+        self.shared(vcpu).injected.take()
+    }
+
     /// Takes the news of the own vCPU. Returns other vCPUs to kick: an SPI that was routed away goes on to its new
     /// target from here.
     #[inline(always)]
@@ -83,6 +114,7 @@ impl Vgic {
             return kick.union(self.rebuild_locked(me, lrs, &mut routes, usize::MAX));
         }
         let mut pending = cpu.pending.load(Relaxed);
+        cpu.injected.add(fresh.count_ones().into());
         for intid in members(fresh) {
             let index = (!me.used).trailing_zeros() as usize;
             lrs.write(index, self.fresh_image(me, intid));

@@ -50,7 +50,9 @@ use tessera_abi::layout::MAX_VCPUS;
 use self::bank::{Bank, Groups};
 use self::routes::Routes;
 use crate::addr::{IntId, VcpuId, VcpuSet};
+use crate::counters::Counter;
 
+pub use self::deliver::News;
 pub use self::lr::{ListRegisters, MAX_LIST_REGISTERS, gich, hcr, vmcr};
 pub use self::registers::BadAccess;
 
@@ -109,6 +111,8 @@ struct Shared {
     asleep: AtomicU32,
     /// Interrupts that were pending in its list registers when its owner looked last.
     pending: AtomicU64,
+    /// Interrupts that its list registers were given.
+    injected: Counter,
     /// Its SGIs and PPIs.
     bank: Bank,
     /// For each SGI of a GICv2 the vCPUs that sent it, a bit each, as far as it is in no list register.
@@ -243,7 +247,7 @@ impl Vgic {
     /// Whether [`Vgic::deliver`] has anything to do: to ask before each entry to the guest.
     #[inline(always)]
     pub fn needs_delivery(&self, me: &VgicCpu) -> bool {
-        self.shared(me.id).news.load(Relaxed) != 0
+        self.news(me.id).any()
     }
 
     /// Whether an interrupt waits that could end the vCPU's WFI: one is pending in a list register, or there is news.

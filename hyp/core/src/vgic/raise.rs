@@ -184,6 +184,7 @@ impl VgicCpu {
             self.resident |= bit;
         }
         self.by_line = if hw { self.by_line | bit } else { self.by_line & !bit };
+        cpu.injected.add(1);
         cpu.pending.store(cpu.pending.load(Relaxed) | bit, Relaxed);
     }
 }

@@ -216,7 +216,11 @@ impl Vgic {
                 self.active_image(me, intid, folded.linked & bit != 0, again & bit != 0)
             };
             me.seat(intid, index);
-            pending |= if value & PENDING != 0 { bit } else { 0 };
+            if value & PENDING != 0 {
+                pending |= bit;
+                let waited = stayed & bit != 0 && me.image[index] & PENDING != 0;
+                self.shared(me.id).injected.add(u64::from(!waited));
+            }
             if former >> index & 1 == 0 || value != me.image[index] {
                 lrs.write(index, value);
             }

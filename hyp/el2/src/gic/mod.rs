@@ -21,6 +21,8 @@ use choice::is_v2;
 
 /// What the acknowledge register gives when nothing is pending (IHI 0069 2.2.1, IHI 0048 3.2.4).
 const SPURIOUS_FROM: u32 = 1020;
+/// The INTID that says that nothing is pending.
+pub const SPURIOUS: u32 = 1023;
 /// First SPI.
 const FIRST_SPI: u32 = 32;
 /// The software-generated interrupt that makes a core look at what it has to do.
@@ -42,10 +44,16 @@ const PRIVATE: [u32; 5] = [
 /// An interrupt that was acknowledged.
 #[derive(Clone, Copy)]
 pub struct Acknowledged {
-    /// Which.
-    pub intid: IntId,
     /// What the register said, which is what ends it: a GICv2 also tells which core sent an SGI.
-    token: u32,
+    token: u64,
+}
+
+impl Acknowledged {
+    /// Which. Neither LPIs nor extended ranges are enabled, so the INTID is in the ten bits that a GICv2 has for it.
+    #[inline(always)]
+    pub fn intid(self) -> IntId {
+        IntId(self.token as u32 & 0x3ff)
+    }
 }
 
 /// Sets the distributor up. Call once; its register ranges are mapped. Stops with advice where cores and board do not
@@ -116,10 +124,10 @@ pub fn acknowledge() -> Option<Acknowledged> {
     let taken = if is_v2() { v2::acknowledge() } else { v3::acknowledge() };
     // The acknowledgement happens before anything the interrupt is about is read.
     barrier::dsb_sy();
-    (taken.intid.0 < SPURIOUS_FROM).then_some(taken)
+    (taken.intid().0 < SPURIOUS_FROM).then_some(taken)
 }
 
-/// Drops the priority of an acknowledged interrupt; it stays active.
+/// Drops the priority of an acknowledged interrupt, at the latest when a guest is entered; it stays active.
 #[inline(always)]
 pub fn end(taken: Acknowledged) {
     if is_v2() { v2::end(taken.token) } else { v3::end(taken.token) }
@@ -133,7 +141,7 @@ pub fn deactivate(taken: Acknowledged) {
 
 /// Deactivates a PPI of this core that was acknowledged some time ago.
 pub fn deactivate_ppi(intid: IntId) {
-    deactivate(Acknowledged { intid, token: intid.0 });
+    deactivate(Acknowledged { token: intid.0.into() });
 }
 
 /// This core's virtual interface as the architecture resets it: nothing pending or active, all groups off.

@@ -10,6 +10,7 @@ use tessera_core::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use tessera_core::board::{Board, Gic};
 use tessera_core::bundle::{Bundle, File};
 use tessera_core::config::{self, BoardFacts, Config, ConsoleKind, VmConfig};
+use tessera_core::counters::GuestCounters;
 use tessera_core::guest_dt::Pmu;
 use tessera_core::guest_mem::{Extent, GuestRam};
 use tessera_core::hw::Hw;
@@ -225,6 +226,7 @@ fn new_vm(
         disk_news: DiskNews::new(),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
         vgic: Vgic::new(config.vcpus(), parts.gic),
+        counters: Arc::new(GuestCounters::new(config.vcpus())),
     }
 }
 

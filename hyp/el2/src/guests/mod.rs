@@ -12,6 +12,7 @@ use spin::Once;
 use tessera_core::addr::{CpuId, VcpuId, VmId};
 use tessera_core::board::Board;
 use tessera_core::config::VmConfig;
+use tessera_core::counters::Observed;
 use tessera_core::guest_dt::Pmu;
 use tessera_core::stage2::Stage2;
 use tessera_core::vm::Vm;
@@ -40,6 +41,11 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// What is written down about `vcpu`, one of its own.
+    pub fn observed(&self, vcpu: VcpuId) -> &Observed {
+        &self.vm.counters.vcpus[usize::from(vcpu.0)]
+    }
+
     /// VTTBR_EL2.
     pub fn vttbr(&self) -> u64 {
         self.stage2.vttbr()

@@ -61,8 +61,6 @@ mod gicc {
     pub const ALL_PRIORITIES: u32 = 0xff;
     /// How many APRs there are.
     pub const APRS: u64 = 4;
-    /// IAR: the interrupt, without the core that sent an SGI.
-    pub const INTID: u32 = 0x3ff;
 }
 
 /// A priority in the middle, the same for all that is ours.
@@ -182,18 +180,17 @@ pub fn kick_all_others() {
 /// GICC_IAR.
 #[inline(always)]
 pub fn acknowledge() -> Acknowledged {
-    let token = read(&GICC, gicc::IAR);
-    Acknowledged { intid: IntId(token & gicc::INTID), token }
+    Acknowledged { token: read(&GICC, gicc::IAR).into() }
 }
 
 /// GICC_EOIR.
 #[inline(always)]
-pub fn end(token: u32) {
-    write(&GICC, gicc::EOIR, token);
+pub fn end(token: u64) {
+    write(&GICC, gicc::EOIR, token as u32);
 }
 
 /// GICC_DIR.
 #[inline(always)]
-pub fn deactivate(token: u32) {
-    write(&GICC, gicc::DIR, token);
+pub fn deactivate(token: u64) {
+    write(&GICC, gicc::DIR, token as u32);
 }

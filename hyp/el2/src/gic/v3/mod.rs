@@ -120,20 +120,19 @@ pub fn kick_all_others() {
 /// ICC_IAR1_EL1.
 #[inline(always)]
 pub fn acknowledge() -> Acknowledged {
-    let token = mrs!("icc_iar1_el1") as u32;
-    Acknowledged { intid: IntId(token), token }
+    Acknowledged { token: mrs!("icc_iar1_el1") }
 }
 
-/// ICC_EOIR1_EL1.
+/// ICC_EOIR1_EL1. Nothing is to wait for it but what follows in [`deactivate`].
 #[inline(always)]
-pub fn end(token: u32) {
-    msr!("icc_eoir1_el1", u64::from(token));
-    barrier::isb();
+pub fn end(token: u64) {
+    msr!("icc_eoir1_el1", token);
 }
 
 /// ICC_DIR_EL1.
 #[inline(always)]
-pub fn deactivate(token: u32) {
-    msr!("icc_dir_el1", u64::from(token));
+pub fn deactivate(token: u64) {
+    barrier::isb();
+    msr!("icc_dir_el1", token);
     barrier::isb();
 }
