@@ -10,6 +10,7 @@ mod calls;
 mod disk;
 mod interrupts;
 mod memory;
+mod neighbour;
 
 use tessera_rt::{Machine, guest, println, report};
 
@@ -25,6 +26,7 @@ fn main(machine: &'static Machine) {
     memory::run(machine);
     interrupts::run(machine);
     disk::run(machine);
+    neighbour::run(machine);
     println!("BENCH-DONE");
 }
 

@@ -50,6 +50,11 @@ instruction!(
     "dsb sy"
 );
 instruction!(
+    /// Lets who else wants to run do so, where there is more than one to a core.
+    give_way,
+    "yield"
+);
+instruction!(
     /// Waits for an interrupt, masked or not.
     wfi,
     "wfi"

@@ -76,6 +76,7 @@ const ROWS: &[Row] = &[
         unit: "instructions",
         target: Some(2_500),
     },
+    Row { name: "neighbour_other_core_percent", from: From::Guest, unit: "percent", target: None },
     plain("walk"),
     plain("compute"),
     boot("reset_to_guest", "reset_to_guest", "instructions", Some(350_000)),
