@@ -18,8 +18,8 @@ use crate::workspace::Workspace;
 const KERNEL: &str = "linux-image-cloud-arm64";
 /// Package of the ramdisk's only program.
 const BUSYBOX: &str = "busybox-static";
-/// What the ramdisk loads so that the guest finds its disk, and what it mounts it with.
-const DRIVERS: &[&str] = &["virtio_mmio", "virtio_blk", "ext4"];
+/// What the ramdisk loads: for the guest's disk, what it mounts it with, and for its power button.
+const DRIVERS: &[&str] = &["virtio_mmio", "virtio_blk", "ext4", "virtio_input", "evdev"];
 
 /// Where the guests' parts are.
 pub struct Guests {

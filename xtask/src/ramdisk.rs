@@ -1,4 +1,4 @@
-//! The guests' ramdisk: busybox, the disk's drivers and `guests/linux/init`, as the cpio archive that Linux unpacks.
+//! The guests' ramdisk: busybox, the devices' drivers and `guests/linux/init`, as the cpio archive that Linux unpacks.
 
 use std::io::Write;
 

@@ -99,9 +99,10 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
             root.node("clock", clock);
             root.node_at("pl011", layout::UART_BASE, uart);
         }
-        for slot in (0..layout::VIRTIO_SLOTS as u32).take(guest.disks) {
+        for slot in (0..layout::DISK_SLOTS).take(guest.disks) {
             virtio(root, slot);
         }
+        virtio(root, layout::POWER_BUTTON_SLOT);
     })
 }
 
@@ -196,12 +197,12 @@ fn uart(node: &mut Writer) {
 }
 
 /// Linux `virtio/mmio.yaml`.
-fn virtio(root: &mut Writer, slot: u32) {
-    let base = layout::VIRTIO_BASE + u64::from(slot) * layout::VIRTIO_STRIDE;
+fn virtio(root: &mut Writer, slot: u64) {
+    let base = layout::VIRTIO_BASE + slot * layout::VIRTIO_STRIDE;
     root.node_at("virtio_mmio", base, |node| {
         node.text("compatible", "virtio,mmio");
         node.pairs("reg", &[base, layout::VIRTIO_STRIDE]);
-        node.cells("interrupts", &spi(layout::VIRTIO_INTID + slot, irq::EDGE_RISING));
+        node.cells("interrupts", &spi(layout::VIRTIO_INTID + slot as u32, irq::EDGE_RISING));
         node.flag("dma-coherent");
     });
 }
@@ -258,8 +259,10 @@ mod tests {
             [(0x0800_0000, 0x1_0000), (0x080a_0000, 0x4_0000)]
         );
         assert_eq!(reg("/virtio_mmio@a001000"), [(0x0a00_1000, 0x1000)]);
+        assert_eq!(reg("/virtio_mmio@a008000"), [(0x0a00_8000, 0x1000)], "the power button");
         let interrupts = |path| property(&fdt, path, "interrupts").cells().collect::<Vec<_>>();
         assert_eq!(interrupts("/virtio_mmio@a001000"), [0, 17, 1]);
+        assert_eq!(interrupts("/virtio_mmio@a008000"), [0, 24, 1]);
         assert_eq!(interrupts("/pl011"), [0, 1, 4]);
         assert_eq!(interrupts("/timer"), [1, 13, 4, 1, 14, 4, 1, 11, 4]);
         assert_eq!(interrupts("/pmu"), [1, 7, 4]);
@@ -310,6 +313,7 @@ mod tests {
             "memory@40000000",
             "timer",
             "interrupt-controller@8000000",
+            "virtio_mmio@a008000",
         ];
         assert_eq!(names, want);
         let chosen = fdt.find("/chosen").unwrap();

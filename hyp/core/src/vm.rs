@@ -1,7 +1,7 @@
 //! A guest: what its vCPUs share.
 //!
 //! Each device has a lock of its own, and none is shared with another guest. The order in which they are taken is the
-//! order of the fields: disk, UART, then the interrupt controller's own lock, which is innermost.
+//! order of the fields: disk, power button, UART, then the interrupt controller's own lock, which is innermost.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::lock::Mutex;
+use tessera_abi::layout;
 
 use crate::addr::{CpuId, IntId, VcpuId, VcpuSet, VmId};
 use crate::counters::{DiskCounters, GuestCounters};
@@ -18,10 +18,12 @@ use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
 use crate::id_regs::IdRegs;
 use crate::life::Life;
+use crate::lock::Mutex;
 use crate::smccc::Services;
 use crate::trng::Stream;
 use crate::vgic::Vgic;
 use crate::virtio::blk::VirtioBlk;
+use crate::virtio::input::PowerButton;
 use crate::vtimer::Clock;
 use crate::vuart::Vuart;
 
@@ -49,6 +51,8 @@ pub struct Vm {
     pub disks: Vec<Mutex<VirtioBlk>>,
     /// What the board's disk has for them, from the core that it interrupted.
     pub disk_news: DiskNews,
+    /// Its power button.
+    pub power_button: Mutex<PowerButton>,
     /// Its UART, where it has a console.
     pub uart: Option<Mutex<Vuart>>,
     /// Its interrupt controller.
@@ -132,7 +136,7 @@ impl Vm {
     /// that two changes arrive in their order.
     pub(crate) fn uart_line(&self, hw: &impl Hw, line: Option<bool>) {
         if let Some(high) = line {
-            let intid = IntId(tessera_abi::layout::UART_INTID);
+            let intid = IntId(layout::UART_INTID);
             self.kick_others(hw, self.vgic.set_spi_level(intid, high));
         }
     }
@@ -174,7 +178,7 @@ impl Vm {
             }
         };
         if interrupt {
-            self.disk_interrupt(hw, slot);
+            self.virtio_interrupt(hw, slot);
         }
     }
 
@@ -214,13 +218,25 @@ impl Vm {
         }
     }
 
-    pub(crate) fn disk_interrupt(&self, hw: &impl Hw, slot: u8) {
-        let intid = IntId(tessera_abi::layout::VIRTIO_INTID + u32::from(slot));
+    /// The interrupt of the virtio device in `slot`.
+    pub(crate) fn virtio_interrupt(&self, hw: &impl Hw, slot: u8) {
+        let intid = IntId(layout::VIRTIO_INTID + u32::from(slot));
         self.kick_others(hw, self.vgic.pulse_spi(intid));
     }
 
-    /// Makes interrupt controller and UART new, for a guest that starts anew; its disks were reset when it stopped.
+    /// Presses the guest's power button: it is asked to shut down. Whether it has a driver that listens; where it has
+    /// none, the press waits for one. What the guest makes of it shows in its life alone.
+    pub fn press_power_button(&self, hw: &impl Hw) -> bool {
+        let mut button = self.power_button.lock();
+        if button.press(hw, &self.ram) {
+            self.virtio_interrupt(hw, layout::POWER_BUTTON_SLOT as u8);
+        }
+        button.is_driven()
+    }
+
+    /// Makes the devices new, for a guest that starts anew; its disks were reset when it stopped.
     pub fn reset_devices(&self, hw: &impl Hw) {
+        *self.power_button.lock() = PowerButton::new();
         if let Some(uart) = &self.uart {
             let effect = uart.lock().reset();
             self.uart_line(hw, effect.line);

@@ -339,7 +339,7 @@ fn parse_disks<'a>(reader: &mut Reader<'a, '_>, node: Node<'a>) -> Vec<DiskConfi
             );
             continue;
         }
-        if disks.len() as u64 == layout::VIRTIO_SLOTS {
+        if disks.len() as u64 == layout::DISK_SLOTS {
             reader.problem(
                 None,
                 format!("is one disk too many; a guest has at most {}", disks.len()),

@@ -5,7 +5,7 @@
 
 use tessera_abi::layout;
 
-use super::{Next, Step};
+use super::{Next, Step, devices};
 use crate::addr::{Ipa, VcpuSet};
 use crate::counters::Cause;
 use crate::exit::MmioAccess;
@@ -20,7 +20,7 @@ const GICD_END: u64 = layout::GICD_BASE + layout::GICD_SIZE;
 const GICC_DIR_END: u64 = layout::GICC_BASE + layout::GICC_SIZE;
 const GICR_END: u64 = layout::GICR_BASE + layout::MAX_VCPUS as u64 * layout::GICR_STRIDE;
 const UART_END: u64 = layout::UART_BASE + layout::UART_SIZE;
-const DISKS_END: u64 = layout::VIRTIO_BASE + layout::VIRTIO_SLOTS * layout::VIRTIO_STRIDE;
+const VIRTIO_END: u64 = layout::VIRTIO_BASE + layout::VIRTIO_SLOTS * layout::VIRTIO_STRIDE;
 
 /// Does what the guest's load or store asks.
 #[inline(always)]
@@ -47,9 +47,9 @@ pub fn access(
             count(Cause::Uart);
             uart(vm, vcpu, access, ipa - layout::UART_BASE, hw)
         }
-        layout::VIRTIO_BASE..DISKS_END => {
+        layout::VIRTIO_BASE..VIRTIO_END => {
             count(Cause::Virtio);
-            return disk(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw, next);
+            return virtio(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw, next);
         }
         layout::GICC_DIR_BASE..GICC_DIR_END => {
             count(Cause::Gicc);
@@ -72,7 +72,7 @@ pub fn device_at(ipa: Ipa) -> Cause {
         layout::GICD_BASE..GICD_END => Cause::Gicd,
         layout::GICR_BASE..GICR_END => Cause::Gicr,
         layout::UART_BASE..UART_END => Cause::Uart,
-        layout::VIRTIO_BASE..DISKS_END => Cause::Virtio,
+        layout::VIRTIO_BASE..VIRTIO_END => Cause::Virtio,
         layout::GICC_DIR_BASE..GICC_DIR_END => Cause::Gicc,
         _ => Cause::NoDevice,
     }
@@ -80,7 +80,7 @@ pub fn device_at(ipa: Ipa) -> Cause {
 
 /// What a store writes: the low bytes of its register.
 #[inline(always)]
-fn stored(vcpu: &Vcpu, access: MmioAccess) -> u64 {
+pub(super) fn stored(vcpu: &Vcpu, access: MmioAccess) -> u64 {
     let value = vcpu.registers.read(access.rt());
     match access.size() {
         8 => value,
@@ -90,7 +90,7 @@ fn stored(vcpu: &Vcpu, access: MmioAccess) -> u64 {
 
 /// Puts what a load read into its register.
 #[inline(always)]
-fn loaded(vcpu: &mut Vcpu, access: MmioAccess, value: u64) {
+pub(super) fn loaded(vcpu: &mut Vcpu, access: MmioAccess, value: u64) {
     let value = if access.sign_extend() { extended(access, value) } else { value };
     vcpu.registers.write(access.rt(), value);
 }
@@ -187,7 +187,7 @@ fn uart(
 }
 
 #[inline(always)]
-fn disk(
+fn virtio(
     vm: &Vm,
     vcpu: &mut Vcpu,
     access: MmioAccess,
@@ -196,7 +196,9 @@ fn disk(
     next: &mut Next,
 ) -> Step {
     let (slot, offset) = (offset / layout::VIRTIO_STRIDE, offset % layout::VIRTIO_STRIDE);
-    let Some(disk) = vm.disks.get(slot as usize) else { return refuse(access, next) };
+    let Some(disk) = vm.disks.get(slot as usize) else {
+        return devices::virtio(vm, vcpu, access, slot, offset, hw, next);
+    };
     let mut disk = disk.lock();
     if !access.write() {
         let value = disk.mmio_read(offset, access.size());
@@ -208,7 +210,7 @@ fn disk(
     let mut submit = |request: &_| vm.submit(hw, slot as u8, request);
     let effect = disk.mmio_write(offset, access.size(), value, hw, &vm.ram, &mut submit);
     if effect.interrupt {
-        vm.disk_interrupt(hw, slot as u8);
+        vm.virtio_interrupt(hw, slot as u8);
     }
     if effect.retry { Step::Resume } else { Step::Advance }
 }
@@ -216,7 +218,7 @@ fn disk(
 /// The answer of a bus on which nothing has this address.
 #[cold]
 #[inline(never)]
-fn refuse(access: MmioAccess, next: &mut Next) -> Step {
+pub(super) fn refuse(access: MmioAccess, next: &mut Next) -> Step {
     let fault = Access { va: access.va(), write: access.write(), ..Access::default() };
     Step::other(next, Next::Inject(Fault::External(fault)))
 }

@@ -4,6 +4,7 @@
 //! [`Next`]: go on, step over the instruction, take an exception, stop. Devices and other guests' interrupts are worked
 //! on in place, through [`Hw`].
 
+mod devices;
 mod mmio;
 #[cfg(test)]
 mod tests;

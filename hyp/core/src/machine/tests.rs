@@ -27,6 +27,7 @@ use crate::trng::Stream;
 use crate::vgic::{Model, Vgic, hcr, vmcr};
 use crate::virtio::blk::request::kind;
 use crate::virtio::blk::{Status, VirtioBlk};
+use crate::virtio::input::PowerButton;
 use crate::virtio::{interrupt, reg, status};
 use crate::vtimer::Clock;
 use crate::vuart::Vuart;
@@ -114,6 +115,7 @@ fn guest(ram: GuestRam, disk: VirtioBlk) -> Vm {
         random: Mutex::new(Stream::from_seed(b"a seed of enough bytes")),
         disks: vec![Mutex::new(disk)],
         disk_news: crate::vm::DiskNews::new(),
+        power_button: Mutex::new(PowerButton::new()),
         uart: Some(Mutex::new(Vuart::new())),
         vgic: Vgic::new(2, Model::V3),
         counters: Arc::new(GuestCounters::new(2)),
@@ -617,6 +619,73 @@ fn a_guest_without_a_console_has_nothing_at_its_place() {
     assert_eq!(guest.hw.typed.borrow().len(), 1);
 }
 
+const BUTTON: u64 = VIRTIO_BASE + POWER_BUTTON_SLOT * VIRTIO_STRIDE;
+
+/// Where a driver of the power button has its queue of events and its buffers.
+const BUTTON_RINGS: [u64; 4] = [RAM_BASE, RAM_BASE + 0x1000, RAM_BASE + 0x2000, RAM_BASE + 0x3000];
+
+impl Exits<FakeHw> {
+    /// What a driver of the power button does, with four buffers for events.
+    fn drive_the_button(&mut self) {
+        let [table, avail, used, data] = BUTTON_RINGS;
+        for n in 0..4u64 {
+            let descriptor = u128::from(data + 8 * n) | u128::from(2u64 << 32 | 8) << 64;
+            let at = Ipa(table + 16 * n);
+            self.vm.ram.write(&self.hw, at, &descriptor.to_le_bytes()).unwrap();
+        }
+        let heads = [0u16, 4, 0, 1, 2, 3].map(u16::to_le_bytes);
+        self.vm.ram.write(&self.hw, Ipa(avail), heads.as_flattened()).unwrap();
+        for (offset, value) in [
+            (reg::STATUS, 3),
+            (reg::DRIVER_FEATURES_SEL, 1),
+            (reg::DRIVER_FEATURES, 1),
+            (reg::STATUS, 11),
+            (reg::QUEUE_NUM, 4),
+            (reg::QUEUE_DESC, table),
+            (reg::QUEUE_DRIVER, avail),
+            (reg::QUEUE_DEVICE, used),
+            (reg::QUEUE_READY, 1),
+            (reg::STATUS, 15),
+            (reg::QUEUE_NOTIFY, 0),
+        ] {
+            self.store_ok(BUTTON + offset, value);
+        }
+    }
+}
+
+#[test]
+fn the_power_button_reaches_a_guest_that_has_a_driver_and_waits_for_one_that_has_none() {
+    let mut guest = exits();
+    guest.enable_interrupts();
+    assert_eq!(guest.load(BUTTON + reg::DEVICE_ID, 4), 18);
+    assert!(!guest.vm.press_power_button(&guest.hw));
+    guest.hw.cpu.set(CORES[0]);
+    guest.drive_the_button();
+    guest.deliver();
+    assert_eq!(guest.lrs.pending(), [VIRTIO_INTID + POWER_BUTTON_SLOT as u32], "it waited");
+    let mut event = [0; 8];
+    guest.vm.ram.read(&guest.hw, Ipa(BUTTON_RINGS[3]), &mut event).unwrap();
+    assert_eq!(event, [1, 0, 116, 0, 1, 0, 0, 0]);
+    guest.lrs.end_all();
+    guest.deliver();
+
+    // From another core, with no buffers left, and then into some.
+    guest.hw.cpu.set(CpuId(1));
+    guest.hw.events();
+    assert!(guest.vm.press_power_button(&guest.hw));
+    assert_eq!(guest.hw.events(), []);
+    guest.vm.ram.write(&guest.hw, Ipa(BUTTON_RINGS[1] + 2), &8u16.to_le_bytes()).unwrap();
+    assert!(guest.vm.press_power_button(&guest.hw));
+    assert_eq!(guest.hw.events(), [Event::Kick(CORES[0])]);
+    guest.deliver();
+    assert_eq!(guest.lrs.pending(), [VIRTIO_INTID + POWER_BUTTON_SLOT as u32]);
+
+    // The next life of the guest knows nothing of it.
+    guest.vm.reset_devices(&guest.hw);
+    assert_eq!(guest.load(BUTTON + reg::STATUS, 4), 0);
+    assert!(!guest.vm.power_button.lock().is_waiting());
+}
+
 /// The fake machine with the disk of a model board behind it.
 struct BoardHw {
     hw: &'static FakeHw,
@@ -823,10 +892,12 @@ fn random_exit(random: &mut Random) -> (u64, u64, u64) {
     if random.below(16) != 0 {
         esr = esr & 0x1ff_ffff | classes[random.below(8) as usize] << 26;
     }
-    let bases = [GICD_BASE, GICR_BASE, GICR_SGI, UART_BASE, VIRTIO_BASE, GICC_DIR_BASE, RAM_BASE];
+    let bases =
+        [GICD_BASE, GICR_BASE, GICR_SGI, UART_BASE, VIRTIO_BASE, BUTTON, GICC_DIR_BASE, RAM_BASE];
     let mut ipa = random.next() & 0xf_ffff_ffff_ffff;
     if random.below(8) != 0 {
-        ipa = bases[random.below(7) as usize] + (random.below(0x1000) & !(random.below(2) * 3));
+        ipa = bases[random.below(bases.len() as u64) as usize]
+            + (random.below(0x1000) & !(random.below(2) * 3));
         // A translation fault of four bytes with a valid syndrome.
         esr = esr & !0x3f | 0x06 | iss::ISV;
         if random.below(4) != 0 {
@@ -900,6 +971,7 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
                 guest.vm.disk_event(&guest.hw, random.below(2) as u8, Some(done));
             }
             3 => guest.vm.disk_event(&guest.hw, 0, None),
+            4 if round & 1 == 0 => _ = guest.vm.press_power_button(&guest.hw),
             4 => guest.hw.typed.borrow_mut().push(b'x'),
             5 => guest.lrs.end_all(),
             _ => {}

@@ -8,6 +8,7 @@
 use super::queue::{Area, Queue, QueueError};
 use super::{MAGIC, feature, interrupt, reg, status};
 use crate::guest_mem::GuestRam;
+use crate::hw::Hw;
 
 /// What VendorID reads as.
 const VENDOR: u32 = u32::from_le_bytes(*b"TESS");
@@ -87,6 +88,23 @@ impl<const N: usize> Transport<N> {
     #[inline]
     pub fn queue(&mut self, number: u16) -> Option<&mut Queue> {
         self.queues.get_mut(usize::from(number))
+    }
+
+    /// A queue that may be used now, if there is one with this number.
+    pub fn ready_queue(&mut self, number: u16) -> Option<&mut Queue> {
+        let live = self.live();
+        self.queue(number).filter(|queue| live && queue.ready())
+    }
+
+    /// Whether the driver wants an interrupt for the buffers of a queue that were used since it was last asked: the
+    /// device is to raise it then.
+    pub fn tell(&mut self, number: u16, hw: &impl Hw, ram: &GuestRam) -> Result<bool, QueueError> {
+        let Some(queue) = self.queue(number) else { return Ok(false) };
+        let wanted = queue.wants_interrupt(hw, ram)?;
+        if wanted {
+            self.note_used();
+        }
+        Ok(wanted)
     }
 
     /// Notes that a buffer was used and the driver wants to know.

@@ -1,13 +1,18 @@
 //! The devices that a guest finds behind virtio-mmio (VIRTIO 1.3), as Tessera plays them.
 //!
-//! [`mmio`] is the register window of one device, [`queue`] the device's side of a split virtqueue, [`blk`] a disk on
-//! top of both. All of what they read was written by a guest, so each is a state machine that takes any bytes: what
-//! breaks the protocol ends in `DEVICE_NEEDS_RESET`, what is a bad request in an error status of that request.
+//! [`mmio`] is the register window of one device, [`queue`] the device's side of a split virtqueue. On top of both are
+//! [`blk`], a disk, and [`input`], a power button. All of what they read was written by a guest, so each is a state
+//! machine that takes any bytes: what breaks the protocol ends in `DEVICE_NEEDS_RESET`, what is a bad request in an error
+//! status of that request.
 //!
 //! The legacy interface (version 1) is not offered to guests: every system that boots from a device tree has had the
 //! modern one for ten years, and the older layout would double what can go wrong.
 
 pub mod blk;
+mod chain;
+#[cfg(test)]
+pub(crate) mod driver;
+pub mod input;
 pub mod mmio;
 pub mod queue;
 

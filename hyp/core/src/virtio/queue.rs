@@ -38,6 +38,8 @@ pub enum QueueError {
     Order,
     /// A request lacks its header or its status byte.
     Frame,
+    /// A buffer has no room for what the device writes.
+    Short,
     /// The queue is filled as fast as it is emptied, with requests that need no disk.
     Endless,
 }
@@ -55,6 +57,7 @@ impl fmt::Display for QueueError {
             Self::Loop => "a chain of descriptors is longer than the virtqueue",
             Self::Order => "a buffer to read follows a buffer to write",
             Self::Frame => "a request lacks its header or its status byte",
+            Self::Short => "a buffer has no room for what the device writes",
             Self::Endless => "the virtqueue is filled as fast as it is emptied",
         })
     }

@@ -23,6 +23,7 @@ use tessera_core::stage2::Stage2;
 use tessera_core::trng::Stream;
 use tessera_core::vgic::{Model, Vgic};
 use tessera_core::virtio::blk::VirtioBlk;
+use tessera_core::virtio::input::PowerButton;
 use tessera_core::vm::{DiskNews, Vm};
 use tessera_core::vtimer::Clock;
 use tessera_core::vuart::Vuart;
@@ -224,6 +225,7 @@ fn new_vm(
         random: Mutex::new(random),
         disks,
         disk_news: DiskNews::new(),
+        power_button: Mutex::new(PowerButton::new()),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
         vgic: Vgic::new(config.vcpus(), parts.gic),
         counters: Arc::new(GuestCounters::new(config.vcpus())),
