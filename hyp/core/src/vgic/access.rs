@@ -205,7 +205,7 @@ impl Vgic {
     }
 
     #[inline(never)]
-    fn tell_changed(&self, routes: &Routes, recall: u32, look: u32) -> VcpuSet {
+    pub(super) fn tell_changed(&self, routes: &Routes, recall: u32, look: u32) -> VcpuSet {
         let mut kick = self.tell(routes, recall, look);
         // Requests to make active: nobody has the SPI yet, and whom it is routed to is to take it so.
         let asked = recall & self.spis.make_active.get() & !routes.held_by_any();

@@ -83,16 +83,30 @@ impl Vgic {
     /// core. The next [`Vgic::deliver`] puts it back. Afterwards [`VgicCpu::take_deactivations`] has what must not
     /// stay active on this core, if `off`.
     pub fn park(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, off: bool) -> VcpuSet {
-        let kick = self.rebuild(me, lrs, 0);
+        let mut routes = self.routes.lock();
+        let mut kick = self.rebuild_locked(me, lrs, &mut routes, 0);
         if off {
-            me.deactivate |= self.shared(me.id).bank.hw.take(u32::MAX) | me.owed;
-            me.owed = 0;
-            // Private lines are the vCPU's own timer, which is reset before it begins again.
-            self.shared(me.id).bank.line.put(0);
-            self.off.fetch_or(VcpuSet::only(me.id).0, Relaxed);
+            kick = kick.union(self.leave(me, &mut routes));
         }
         self.shared(me.id).news.fetch_or(LOOK, Relaxed);
         kick
+    }
+
+    /// What a vCPU that goes off leaves behind: of its own interrupts none is active any more; SPIs that are stay so, and
+    /// whom they are routed to takes them over, so that none is lost with it.
+    fn leave(&self, me: &mut VgicCpu, routes: &mut Routes) -> VcpuSet {
+        let cpu = self.shared(me.id);
+        me.deactivate |= cpu.bank.hw.take(u32::MAX) | me.owed;
+        me.owed = 0;
+        // Private lines are the vCPU's own timer, which is reset before it begins again.
+        cpu.bank.line.put(0);
+        cpu.bank.active.put(0);
+        let active = spis(core::mem::take(&mut me.spilled));
+        self.spis.active.clear(active);
+        self.spis.make_active.set(active);
+        routes.hold(me.id, 0);
+        self.off.fetch_or(VcpuSet::only(me.id).0, Relaxed);
+        self.tell_changed(routes, active, 0).without(me.id)
     }
 
     /// Adds what is new to the free list registers, where that is all there is to do.
