@@ -30,12 +30,22 @@ impl Problem {
 /// `web/cpus: what is wrong; what to do`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.node.strip_prefix('/').unwrap_or("");
+        let node = Shown(self.node.strip_prefix('/').unwrap_or(""));
         match &self.property {
-            Some(property) => write!(f, "{node}/{property}: {}", self.what),
-            None if node.is_empty() => write!(f, "/: {}", self.what),
+            Some(property) => write!(f, "{node}/{}: {}", Shown(property), self.what),
+            None if node.0.is_empty() => write!(f, "/: {}", self.what),
             None => write!(f, "{node}: {}", self.what),
         }
+    }
+}
+
+/// A name out of the tree, which may be anything, without what would drive a terminal.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |c: char| if c.is_control() { '?' } else { c };
+        self.0.chars().try_for_each(|c| fmt::Write::write_char(f, plain(c)))
     }
 }
 
