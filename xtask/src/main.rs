@@ -11,6 +11,7 @@ mod disk;
 mod doctor;
 mod elf;
 mod firmware;
+mod fuzz;
 mod guests;
 mod hil;
 mod image;
@@ -48,6 +49,7 @@ enum Command {
     Bundle(bundle::BundleArgs),
     Ci(ci::CiArgs),
     Doctor(doctor::DoctorArgs),
+    Fuzz(fuzz::FuzzArgs),
     Image(image::ImageArgs),
     Hil(hil::HilArgs),
     Run(run::RunArgs),
@@ -73,6 +75,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bundle(args) => bundle::run(&args)?,
         Command::Ci(args) => return ci::run(&workspace, &args),
         Command::Doctor(args) => return Ok(doctor::run(&workspace, &args)),
+        Command::Fuzz(args) => return fuzz::run(&workspace, &args),
         Command::Image(args) => image::run(&workspace, &args)?,
         Command::Hil(args) => return hil::run(&workspace, &args),
         Command::Run(args) => return run::run(&workspace, &args),

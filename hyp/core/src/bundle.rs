@@ -360,29 +360,4 @@ mod tests {
         let cpio = Bundle::parse(b"070701 a ramdisk of the usual kind").err().unwrap();
         assert!(cpio.to_string().contains("cargo xtask bundle"), "{cpio}");
     }
-
-    #[test]
-    fn no_spoiled_bundle_passes_for_whole_and_none_panics() {
-        let good = bundle();
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = move || {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            seed as usize
-        };
-        for _ in 0..4_000 {
-            let mut blob = good.clone();
-            for _ in 0..1 + random() % 4 {
-                let at = random() % blob.len();
-                blob[at] = random() as u8;
-            }
-            let Ok(bundle) = Bundle::parse(&blob) else { continue };
-            let _ = bundle.config().map(|config| config.walk().count());
-            for file in bundle.files() {
-                let packed = [&b"a kernel of sorts"[..], b"a ramdisk", &empty_tree()];
-                assert!(file.verify().is_err() || packed.contains(&file.data()));
-            }
-        }
-    }
 }

@@ -398,4 +398,18 @@ mod tests {
         assert!(abort.walk && !abort.fetch && !abort.permission);
         assert_eq!(abort.level, 1);
     }
+
+    #[test]
+    fn the_address_of_an_access_has_the_page_of_hpfar_and_the_offset_of_far() {
+        let mut random = crate::fuzz::Random(4);
+        for _ in 0..10_000 {
+            let (far, hpfar) = (random.next(), random.next());
+            let esr = ec::DATA_ABORT_LOWER << 26 | iss::IL | iss::ISV | 0x07;
+            let Exit::Mmio(access) = Exit::decode(esr, || Syndrome { esr, far, hpfar }) else {
+                panic!("a translation fault with a valid syndrome is an access")
+            };
+            let page = Ipa((hpfar >> 4 & 0xff_ffff_ffff) * crate::addr::PAGE_SIZE);
+            assert_eq!(access.ipa(), page.offset(far & 0xfff));
+        }
+    }
 }

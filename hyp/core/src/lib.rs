@@ -17,6 +17,8 @@ pub mod disk;
 pub mod exit;
 pub mod fdt;
 pub mod frames;
+#[cfg(any(test, feature = "fake"))]
+pub mod fuzz;
 pub mod guest_dt;
 pub mod guest_mem;
 pub mod hw;

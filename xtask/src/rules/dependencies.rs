@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("guest-rogue", &["tessera-rt", "tessera-abi"]),
     ("guest-bench", &["tessera-rt", "tessera-abi"]),
     ("xtask", &["tessera-core", "tessera-abi"]),
+    ("tessera-fuzz", &["tessera-core", "tessera-abi"]),
     ("tessera-system-tests", &["tessera-abi"]),
 ];
 

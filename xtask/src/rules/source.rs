@@ -8,6 +8,8 @@ const LONGEST: usize = 400;
 const NEAR: usize = 3;
 /// What stands before tests.
 const TESTS: &str = "#[cfg(test)]";
+/// What stands before models that tests and fuzz targets share.
+const MODELS: &str = "#[cfg(any(test, feature = \"fake\"))]";
 /// The only places that touch hardware.
 const HARDWARE: &[&str] = &["hyp/el2/", "guests/"];
 
@@ -36,7 +38,7 @@ impl TestModules {
                 if let Some(name) = declared.filter(|_| in_test) {
                     paths.push(format!("{directory}/{name}"));
                 }
-                in_test = line == TESTS || in_test && line.starts_with("#[");
+                in_test = [TESTS, MODELS].contains(&line) || in_test && line.starts_with("#[");
             }
         }
         TestModules(paths)
@@ -191,10 +193,12 @@ mod tests {
         let files = [
             file("a/mod.rs", "#[cfg(test)]\n#[path = \"x\"]\npub(crate) mod model;\nmod other;\n"),
             file("b.rs", "#[cfg(test)]\nmod tests;\n"),
+            file("c.rs", "#[cfg(any(test, feature = \"fake\"))]\npub(crate) mod model;\n"),
         ];
         let tests = TestModules::of(&files);
-        let names = ["a/model.rs", "b/tests.rs", "b/tests/x.rs", "a/other.rs", "a/models.rs"];
-        assert_eq!(names.map(|name| tests.has(name)), [true, true, true, false, false]);
+        let names =
+            ["a/model.rs", "b/tests.rs", "b/tests/x.rs", "c/model.rs", "a/other.rs", "a/models.rs"];
+        assert_eq!(names.map(|name| tests.has(name)), [true, true, true, true, false, false]);
     }
 
     #[test]

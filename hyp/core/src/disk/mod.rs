@@ -17,7 +17,8 @@ pub mod boot;
 mod crc32;
 pub mod gpt;
 pub mod mbr;
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "tests use more of it than fuzz targets"))]
 pub(crate) mod model;
 pub mod partitions;
 pub mod sdhci;

@@ -9,6 +9,8 @@ use core::cell::RefCell;
 use super::virtio_blk::VirtioDisk;
 use super::{Attached, Disk, Registers, SECTOR_SIZE, Window};
 use crate::addr::{Ipa, PAGE_SIZE, Pa, VmId};
+#[cfg(test)]
+pub(crate) use crate::fuzz::Random;
 use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::Hw;
 use crate::hw::fake::FakeHw;
@@ -17,22 +19,6 @@ use crate::virtio::blk::request::kind;
 use crate::virtio::blk::{Effect, VirtioBlk};
 use crate::virtio::queue::{Area, Buffer, Queue};
 use crate::virtio::{MAGIC, desc, feature, reg};
-
-/// Numbers that look random and are the same each time (SplitMix64).
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let a = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let b = (a ^ a >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        b ^ b >> 31
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 /// What kind of disk it is.
 #[derive(Clone, Copy)]
@@ -89,15 +75,22 @@ pub(crate) struct State {
 }
 
 /// The disk.
-pub(crate) struct Model {
-    hw: &'static FakeHw,
+pub(crate) struct Model<'a> {
+    hw: &'a FakeHw,
     memory: GuestRam,
     make: Make,
     pub state: RefCell<State>,
 }
 
-impl Model {
-    pub(crate) fn new(hw: &'static FakeHw, make: Make, sectors: u64) -> &'static Self {
+impl Model<'static> {
+    /// A disk for the rest of the test's time.
+    pub(crate) fn lasting(hw: &'static FakeHw, make: Make, sectors: u64) -> &'static Self {
+        Box::leak(Box::new(Self::new(hw, make, sectors)))
+    }
+}
+
+impl<'a> Model<'a> {
+    pub(crate) fn new(hw: &'a FakeHw, make: Make, sectors: u64) -> Self {
         let len = hw.memory.borrow().len() as u64;
         let all = Extent { ipa: Ipa(hw.base.0), pa: hw.base, len };
         let data = (0..sectors * SECTOR_SIZE).map(|i| (i / SECTOR_SIZE * 7 + i) as u8).collect();
@@ -118,7 +111,7 @@ impl Model {
             pfn: 0,
         };
         let memory = GuestRam::new(vec![all]).unwrap();
-        Box::leak(Box::new(Self { hw, memory, make, state: RefCell::new(state) }))
+        Self { hw, memory, make, state: RefCell::new(state) }
     }
 
     pub(crate) fn sector(&self, sector: u64) -> Vec<u8> {
@@ -236,7 +229,7 @@ impl Model {
     }
 }
 
-impl Registers for &'static Model {
+impl Registers for &Model<'_> {
     fn read32(&self, offset: u64) -> u32 {
         // Time passes for those who wait.
         self.hw.clock.set(self.hw.clock.get() + 1000);
@@ -329,17 +322,32 @@ pub(crate) const TABLES: u64 = RAM + 0x8000;
 pub(crate) const DATA: u64 = RAM + 0x1_0000;
 
 /// A board: memory, a disk, and guests with 512 KiB each whose second half lies before the first.
-pub(crate) struct Board {
-    pub hw: &'static FakeHw,
-    pub model: &'static Model,
-    pub disk: Disk<VirtioDisk<&'static Model>>,
+pub(crate) struct Board<'a> {
+    pub hw: &'a FakeHw,
+    pub model: &'a Model<'a>,
+    pub disk: Disk<VirtioDisk<&'a Model<'a>>>,
     pub guests: Vec<Guest>,
 }
 
-impl Board {
+impl Board<'static> {
+    /// A board for the rest of the test's time.
     pub(crate) fn new(make: Make, sectors: u64, windows: &[Window]) -> Self {
         let hw: &'static FakeHw = Box::leak(Box::new(FakeHw::new(Pa(0x8000_0000), 4 << 20)));
-        let model = Model::new(hw, make, sectors);
+        Board::of(hw, Model::lasting(hw, make, sectors), windows)
+    }
+
+    /// A board with one guest that has sectors 100 to 1099 of 2000 and a driver that is ready.
+    pub(crate) fn with_one(make: Make) -> Self {
+        let window = Window { first: 100, sectors: 1000, read_only: false };
+        let mut board = Self::new(make, 2000, &[window]);
+        board.bring_up(0);
+        board
+    }
+}
+
+impl<'a> Board<'a> {
+    /// A board made of a machine and a disk, with a guest for each window.
+    pub(crate) fn of(hw: &'a FakeHw, model: &'a Model<'a>, windows: &[Window]) -> Self {
         let mut disk = Disk::new(VirtioDisk::new(model, hw).unwrap());
         let mut guests = Vec::new();
         for (i, window) in windows.iter().enumerate() {
@@ -363,14 +371,6 @@ impl Board {
             });
         }
         Self { hw, model, disk, guests }
-    }
-
-    /// A board with one guest that has sectors 100 to 1099 of 2000 and a driver that is ready.
-    pub(crate) fn with_one(make: Make) -> Self {
-        let window = Window { first: 100, sectors: 1000, read_only: false };
-        let mut board = Self::new(make, 2000, &[window]);
-        board.bring_up(0);
-        board
     }
 
     pub(crate) fn store(&mut self, guest: usize, offset: u64, value: u64) -> Effect {

@@ -15,9 +15,9 @@ use crate::virtio::blk::config::blk_feature;
 use crate::virtio::blk::request::kind;
 use crate::virtio::{feature, reg};
 
-fn machine(make: Make, sectors: u64) -> (&'static FakeHw, &'static Model) {
+fn machine(make: Make, sectors: u64) -> (&'static FakeHw, &'static Model<'static>) {
     let hw = alloc::boxed::Box::leak(alloc::boxed::Box::new(FakeHw::new(Pa(0x8000_0000), 2 << 20)));
-    (hw, Model::new(hw, make, sectors))
+    (hw, Model::lasting(hw, make, sectors))
 }
 
 fn transfer(op: DiskOp, sector: u64, segments: &[(u64, u32)]) -> DiskRequest {
@@ -208,7 +208,7 @@ fn guests_of_a_disk_that_is_lost_get_errors_and_do_not_hang() {
 }
 
 /// Two guests with a thousand sectors each, both drivers ready.
-fn two_guests() -> Board {
+fn two_guests() -> Board<'static> {
     let window = |first| Window { first, sectors: 1000, read_only: false };
     let mut board = Board::new(MODERN, 2000, &[window(0), window(1000)]);
     board.bring_up(0);

@@ -22,7 +22,7 @@ pub use walk::{Mapped, Visit, Walk};
 pub use write::Writer;
 
 /// First word of every tree (DTSpec 5.2).
-const MAGIC: u32 = 0xd00d_feed;
+pub(crate) const MAGIC: u32 = 0xd00d_feed;
 /// Bytes of the header (DTSpec 5.2).
 const HEADER_BYTES: usize = 40;
 /// The version this reader knows; it reads all that say they are compatible with it (DTSpec 5.2).
@@ -31,7 +31,7 @@ const VERSION: u32 = 17;
 pub const MAX_DEPTH: usize = 16;
 
 /// Tokens of the structure block (DTSpec 5.4.1).
-mod token {
+pub(crate) mod token {
     pub const BEGIN_NODE: u32 = 1;
     pub const END_NODE: u32 = 2;
     pub const PROP: u32 = 3;

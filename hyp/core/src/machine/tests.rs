@@ -689,7 +689,7 @@ fn the_power_button_reaches_a_guest_that_has_a_driver_and_waits_for_one_that_has
 /// The fake machine with the disk of a model board behind it.
 struct BoardHw {
     hw: &'static FakeHw,
-    board: RefCell<Board>,
+    board: RefCell<Board<'static>>,
 }
 
 impl BoardHw {

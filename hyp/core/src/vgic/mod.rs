@@ -29,6 +29,9 @@
 mod access;
 mod bank;
 mod deliver;
+#[cfg(any(test, feature = "fake"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "tests use more of it than fuzz targets"))]
+pub(crate) mod fake;
 mod lr;
 mod raise;
 mod rebuild;

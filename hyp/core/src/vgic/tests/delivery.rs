@@ -3,9 +3,9 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::cpu::SPURIOUS;
-use super::guest::{GICR_STRIDE, Guest, SGI};
-use crate::addr::{IntId, VcpuSet};
+use crate::addr::{IntId, VcpuId, VcpuSet};
+use crate::vgic::fake::SPURIOUS;
+use crate::vgic::fake::{GICR_STRIDE, Guest, SGI};
 use crate::vgic::lr::{ACTIVE, EOI, HW, PENDING};
 use crate::vgic::{VgicCpu, vmcr};
 
@@ -365,6 +365,26 @@ fn an_spi_rerouted_while_active_goes_to_the_new_target_once_it_has_ended() {
         }
         assert_eq!((g.ack(0), g.ack(1)), (SPURIOUS, 50));
     }
+}
+
+#[test]
+fn an_spi_that_is_active_on_a_vcpu_that_goes_off_stays_so_and_is_not_lost_with_it() {
+    let mut g = Guest::new(2);
+    let _ = g.gicd_sized(0x6000 + 8 * 50, 8, 1);
+    let _ = g.pulse(50);
+    assert_eq!(g.ack(1), 50);
+    let (me, lrs) = &mut g.cpus[1];
+    let _ = g.vgic.park(me, lrs, true);
+    *me = VgicCpu::new(VcpuId(1));
+    assert_eq!(g.gicd_read(0, 0x304), 1 << 18);
+    // The guest gives it to a vCPU that is on. Nobody enters the other any more.
+    let _ = g.gicd_sized(0x6000 + 8 * 50, 8, 0);
+    let _ = g.pulse(50);
+    g.enter(0);
+    assert_eq!((g.cpus[0].1.acknowledge(), g.gicd_read(0, 0x304)), (SPURIOUS, 1 << 18));
+    let _ = g.gicd(0x384, 1 << 18);
+    g.enter(0);
+    assert_eq!(g.cpus[0].1.acknowledge(), 50);
 }
 
 #[test]

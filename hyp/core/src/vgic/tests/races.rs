@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::vec;
 use std::vec::Vec;
 
-use super::cpu::{FakeCpu, INTID, SPURIOUS};
-use super::guest::{GICR_STRIDE, Guest, SGI};
-use super::random::Random;
 use crate::addr::{IntId, VcpuId, VcpuSet};
+use crate::fuzz::Random;
+use crate::vgic::fake::{FakeCpu, INTID, SPURIOUS};
+use crate::vgic::fake::{GICR_STRIDE, Guest, SGI};
 use crate::vgic::{Model, Vgic, VgicCpu, vmcr};
 
 /// The vCPUs of a guest that take SGIs and pulses of SPIs: when each interrupt was last raised and last taken.
@@ -167,7 +167,7 @@ fn all_edges(guest: &mut Guest) {
 #[test]
 fn nothing_is_lost_when_kicks_come_late() {
     for seed in 0..400 {
-        let mut random = Random::new(seed);
+        let mut random = Random(seed);
         let vcpus = 2 + random.below(3) as usize;
         let times = Times::new(vcpus);
         let mut g = ready(vcpus, [Model::V3, Model::V2][seed as usize % 2]);
@@ -272,7 +272,7 @@ fn nothing_is_lost_between_threads() {
             for (v, cpu) in cpus.iter_mut().enumerate() {
                 let (kicks, times, busy) = (&kicks, &times, &busy);
                 scope.spawn(move || {
-                    let mut random = Random::new(round * 100 + v as u64);
+                    let mut random = Random(round * 100 + v as u64);
                     live(vgic, cpu, kicks, times, &mut random, busy);
                 });
             }

@@ -2,10 +2,9 @@
 
 use std::vec::Vec;
 
-use super::guest::{GICR_STRIDE, Guest, SGI};
-use super::random::Random;
 use crate::addr::{VcpuId, VcpuSet};
 use crate::vgic::BadAccess;
+use crate::vgic::fake::{GICR_STRIDE, Guest, SGI};
 
 fn gicd(g: &mut Guest, offset: u64, size: u8) -> Result<u64, BadAccess> {
     let (me, lrs) = &mut g.cpus[0];
@@ -253,48 +252,6 @@ fn a_reset_leaves_nothing_behind() {
         assert_eq!(gicr(&mut g, SGI + offset, 4), Ok(0), "{offset:#x}");
     }
     assert!(g.cpus.iter().all(|(_, cpu)| !cpu.signalled()));
-}
-
-#[test]
-fn no_sequence_of_accesses_panics_or_breaks_a_list_register() {
-    for seed in 0..20 {
-        let mut random = Random::new(seed);
-        let vcpus = 1 + random.below(8) as usize;
-        let mut g = Guest::after_reset(vcpus, 4);
-        for _ in 0..2000 {
-            let by = random.below(vcpus as u64) as usize;
-            let size = 1 << random.below(5);
-            // Mostly where registers are, mostly aligned.
-            let offset = match random.below(4) {
-                0 => random.next() >> random.below(64),
-                1 => random.below(0x1000),
-                2 => SGI * random.below(20) + random.below(0x1000),
-                _ => 0x6000 + random.below(0x2000),
-            };
-            let offset = if random.below(8) == 0 { offset } else { offset & !3 };
-            let value = random.next();
-            let (me, lrs) = &mut g.cpus[by];
-            let kick = match random.below(7) {
-                0 => g.vgic.gicd_read(me, lrs, offset, size).map(|(_, kick)| kick),
-                1 => g.vgic.gicr_read(me, lrs, offset, size).map(|(_, kick)| kick),
-                2 | 3 => g.vgic.gicd_write(me, lrs, offset, size, value),
-                4 | 5 => g.vgic.gicr_write(offset, size, value),
-                _ => Ok(g.vgic.sgi1r(me, lrs, value & 0x0001_0f00_00ff)),
-            };
-            g.kicked = g.kicked.union(kick.unwrap_or(VcpuSet::EMPTY));
-            if random.below(3) == 0 {
-                g.settle();
-                let cpu = &mut g.cpus[by].1;
-                cpu.acknowledge();
-                if random.below(2) == 0 {
-                    // An end of anything at all.
-                    cpu.end(random.below(80) as u32);
-                }
-            }
-            g.cpus[by].1.check();
-        }
-        g.settle();
-    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A guest's interrupt controller with fake cores, and what the machine around it does: kick whom it is told to kick,
 //! deliver before entry, serve maintenance interrupts.
 
-use std::vec::Vec;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use super::cpu::FakeCpu;
 use crate::addr::{IntId, VcpuId, VcpuSet};
@@ -27,7 +28,7 @@ impl Guest {
         let cpus =
             (0..vcpus as u8).map(|n| (VgicCpu::new(VcpuId(n)), FakeCpu::new(count))).collect();
         let vgic = Vgic::new(vcpus, Model::V3);
-        Self { vgic, cpus, kicked: VcpuSet::EMPTY, ended: std::vec![0; vcpus] }
+        Self { vgic, cpus, kicked: VcpuSet::EMPTY, ended: vec![0; vcpus] }
     }
 
     /// A guest with a GICv2, as after a reset.
@@ -170,17 +171,21 @@ impl Guest {
                 lrs.check();
                 return;
             };
-            self.ended[n] |= me.take_deactivations();
             let _ = self.note(kick.without(VcpuId(n as u8)));
+            self.note_deactivations(n);
         }
         panic!("vCPU {n} does not come to rest");
     }
 
+    /// Keeps what vCPU `n` says that its core has to deactivate, for [`Guest::ended`].
+    pub fn note_deactivations(&mut self, n: usize) {
+        self.ended[n] |= self.cpus[n].0.take_deactivations();
+    }
+
     /// Takes what core `n` was told to deactivate since the last time.
     pub fn ended(&mut self, n: usize) -> u32 {
-        let ended = self.ended[n] | self.cpus[n].0.take_deactivations();
-        self.ended[n] = 0;
-        ended
+        self.note_deactivations(n);
+        core::mem::take(&mut self.ended[n])
     }
 
     /// Lets every kicked vCPU come by, and those with a maintenance interrupt.

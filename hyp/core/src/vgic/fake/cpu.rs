@@ -1,7 +1,8 @@
 //! A fake virtual CPU interface: what the hardware does with list registers while the guest runs (IHI 0069 chapter 6).
 
+use alloc::vec;
+use alloc::vec::Vec;
 use core::cell::Cell;
-use std::vec::Vec;
 
 use crate::vgic::lr::{ACTIVE, EOI, HW, PENDING, is_empty};
 use crate::vgic::{ListRegisters, gich, hcr, vmcr};
@@ -42,7 +43,7 @@ fn intid(lr: u64) -> u32 {
 impl FakeCpu {
     pub fn new(count: usize) -> Self {
         Self {
-            lr: std::vec![0; count],
+            lr: vec![0; count],
             hcr: 0,
             vmcr: vmcr::VENG0 | vmcr::VENG1,
             running: Vec::new(),

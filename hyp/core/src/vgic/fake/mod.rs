@@ -1,0 +1,7 @@
+//! For tests: a guest's interrupt controller on fake cores.
+
+mod cpu;
+mod guest;
+
+pub(crate) use cpu::{FakeCpu, INTID, SPURIOUS};
+pub(crate) use guest::{GICR_STRIDE, Guest, SGI};

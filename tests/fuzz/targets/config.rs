@@ -1,0 +1,4 @@
+//! `config` of `tessera_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tessera_fuzz::run("config", bytes));

@@ -1,0 +1,4 @@
+//! `vgic_v2` of `tessera_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tessera_fuzz::run("vgic_v2", bytes));

@@ -1,0 +1,4 @@
+//! `virtio_blk` of `tessera_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tessera_fuzz::run("virtio_blk", bytes));
