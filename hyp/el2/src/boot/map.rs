@@ -10,6 +10,7 @@ use tessera_core::paging::MapError;
 use tessera_core::paging::el2::{El2Map, Section};
 
 use super::stop;
+use crate::barrier;
 use crate::hw::{El2, FRAMES};
 use crate::memory::{self, DIRECT_VA, symbol};
 use crate::sysreg::mrs;
@@ -30,20 +31,32 @@ pub fn adopt() {
     *MAP.lock() = Some(El2Map::adopt(root, BOOT_TABLES, pa_range()));
 }
 
-fn map(va: u64, pa: Pa, len: u64, section: Section) {
-    let mut map = MAP.lock();
-    let Some(map) = map.as_mut() else { return };
-    if let Err(error) = map.map(&El2, va, pa, len, section) {
-        stop(format_args!("EL2's own map: {error} ({len:#x} bytes at {pa})"));
+/// Changes the map.
+fn change(how: impl FnOnce(&mut El2Map)) {
+    if let Some(map) = MAP.lock().as_mut() {
+        how(map);
     }
+    // A walk for what comes next may have begun before the tables were written, and found nothing: no barrier but this
+    // one forgets that (DDI 0487 B2.3.12: DSB orders explicit accesses, and a walk is none).
+    barrier::isb();
+}
+
+fn map(va: u64, pa: Pa, len: u64, section: Section) {
+    change(|map| {
+        if let Err(error) = map.map(&El2, va, pa, len, section) {
+            stop(format_args!("EL2's own map: {error} ({len:#x} bytes at {pa})"));
+        }
+    });
 }
 
 /// Maps a device's registers in the direct map, whole pages. Devices may share pages: what is mapped stays.
 pub fn device(registers: Range) {
     let start = registers.start.align_down(PAGE_SIZE);
     let end = Pa(registers.end().0.next_multiple_of(PAGE_SIZE));
-    let mut map = MAP.lock();
-    let Some(map) = map.as_mut() else { return };
+    change(|map| add_device(map, start, end));
+}
+
+fn add_device(map: &mut El2Map, start: Pa, end: Pa) {
     let mut add = |at: Pa, len| map.map(&El2, memory::direct(at), at, len, Section::Device);
     match add(start, end.0 - start.0) {
         Ok(()) => return,
@@ -117,9 +130,9 @@ fn transports(board: &Board<'_>) {
 }
 
 fn direct(ram: Range) {
-    let mut map = MAP.lock();
-    let Some(map) = map.as_mut() else { return };
-    if let Err(error) = map.map_direct(&El2, DIRECT_VA, ram.start..ram.end()) {
-        stop(format_args!("EL2's map of RAM at {}: {error}", ram.start));
-    }
+    change(|map| {
+        if let Err(error) = map.map_direct(&El2, DIRECT_VA, ram.start..ram.end()) {
+            stop(format_args!("EL2's map of RAM at {}: {error}", ram.start));
+        }
+    });
 }
