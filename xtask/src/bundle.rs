@@ -56,9 +56,10 @@ pub fn build(dts: &Path, out: &Path, dtc: &Path) -> Result<()> {
     let tree = Fdt::new(source.blob()).context("dtc wrote a tree that cannot be read")?;
     let mut config = config::parse(&tree);
     let files = read_files(&config, dts.parent().unwrap_or(Path::new("")));
-    let problems = config::check_files(&config, |name| file(&files, name));
-    config.reject(problems);
+    // First: what a damaged one says of its length is not to be believed.
     let problems = check_packed(&config, &files);
+    config.reject(problems);
+    let problems = config::check_files(&config, |name| file(&files, name));
     config.reject(problems);
     if !config.problems.is_empty() {
         bail!(report(&config.problems, &source));
@@ -100,11 +101,12 @@ fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8], String> {
     }
 }
 
-/// Unpacks packed kernels to see that they can be: the board does so only after it took memory.
+/// Unpacks packed kernels to see that they can be: the board does so only after it took memory. What is no kernel, or not
+/// there, is left to [`config::check_files`].
 fn check_packed(config: &Config, files: &Files) -> Vec<Problem> {
     let check = |name: &str| {
-        let unpacked =
-            Kernel::open(file(files, name)?).and_then(|kernel| kernel.unpack(u64::MAX, |_| ()));
+        let Some(Ok(kernel)) = file(files, name).ok().map(Kernel::open) else { return Ok(()) };
+        let unpacked = kernel.unpack(u64::MAX, |_| ());
         unpacked.map(|_| ()).map_err(|error| format!("{name}: {error}"))
     };
     let mut checked: BTreeMap<&str, Result<(), String>> = BTreeMap::new();

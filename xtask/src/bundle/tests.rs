@@ -116,6 +116,12 @@ fn gzip_kernels_are_unpacked_to_see_that_they_can_be() {
     place.put("vmlinuz.gz", &spoiled);
     let error = place.error(&config);
     assert!(error.contains("tessera.dts:8: web/kernel: vmlinuz.gz: its content is not"), "{error}");
+    // Nor is the length believed that it claims.
+    spoiled[crc..].fill(0xff);
+    place.put("vmlinuz.gz", &spoiled);
+    let error = place.error(&config);
+    assert!(error.contains("web/kernel: vmlinuz.gz: its content is not"), "{error}");
+    assert!(!error.contains("web/memory"), "{error}");
 }
 
 #[test]
