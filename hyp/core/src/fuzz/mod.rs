@@ -5,8 +5,10 @@
 //! guest's accesses, and compares what comes of it with a model, or with what must always be true. Who feeds it is not
 //! its business: `cargo test` does with seeded noise, `tests/fuzz` by what the last input reached.
 
+mod button;
 mod bytes;
 mod exits;
+mod monitor;
 mod queue;
 mod trees;
 mod vgic;
@@ -39,6 +41,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: trees::config, seeds: trees::config_seeds },
     Target { name: "exits", run: exits::run, seeds: exits::seeds },
     Target { name: "fdt", run: trees::fdt, seeds: trees::board_seeds },
+    Target { name: "monitor_line", run: monitor::line, seeds: monitor::line_seeds },
+    Target { name: "monitor_protocol", run: monitor::protocol, seeds: monitor::protocol_seeds },
+    Target { name: "power_button", run: button::run, seeds: button::seeds },
     Target { name: "vgic_any", run: vgic::any_accesses, seeds: vgic::seeds },
     Target { name: "vgic_v2", run: vgic::v2, seeds: vgic::seeds },
     Target { name: "vgic_v3", run: vgic::v3, seeds: vgic::seeds },

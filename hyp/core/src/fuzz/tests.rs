@@ -79,3 +79,18 @@ fn no_spoiled_bundle_passes_for_whole() {
 fn no_spoiled_configuration_panics_and_what_is_kept_is_bounded() {
     fed("config", 4000, 500);
 }
+
+#[test]
+fn no_keys_at_the_prompt_drive_the_terminal_or_lose_the_row() {
+    fed("monitor_line", 2000, 10);
+}
+
+#[test]
+fn each_request_gets_whole_lines_and_one_end() {
+    fed("monitor_protocol", 2000, 500);
+}
+
+#[test]
+fn no_driver_makes_the_power_button_write_elsewhere() {
+    fed("power_button", 2000, 500);
+}

@@ -1,0 +1,4 @@
+//! `monitor_protocol` of `tessera_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tessera_fuzz::run("monitor_protocol", bytes));
