@@ -8,17 +8,20 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod attention;
 pub mod board;
 pub mod bundle;
 pub mod config;
 pub mod console;
 pub mod counters;
+pub mod deadlines;
 pub mod disk;
 pub mod exit;
 pub mod fdt;
 pub mod frames;
 #[cfg(any(test, feature = "fake"))]
 pub mod fuzz;
+pub mod guest;
 pub mod guest_dt;
 pub mod guest_mem;
 pub mod hw;
@@ -32,6 +35,7 @@ pub mod monitor;
 pub mod paging;
 pub mod psci;
 pub mod smccc;
+pub mod snapshot;
 pub mod stage2;
 pub mod sysreg;
 pub mod trace;

@@ -273,10 +273,10 @@ impl Psci {
                 Err(error) => Err(error),
             },
             SYSTEM_OFF => return Some(Call::SystemOff),
-            SYSTEM_RESET => return Some(Call::SystemReset),
+            SYSTEM_RESET => return Some(Call::SystemReset { warm: false }),
             // The cookie in x2 is for vendor resets only.
             SYSTEM_RESET2 if x1 & 0xffff_ffff == SYSTEM_WARM_RESET => {
-                return Some(Call::SystemReset);
+                return Some(Call::SystemReset { warm: true });
             }
             SYSTEM_RESET2 => Err(Error::InvalidParameters),
             _ => return None,
@@ -488,9 +488,12 @@ mod tests {
     fn system_calls_end_the_guest() {
         let psci = psci(1);
         assert_eq!(call(&psci, function::SYSTEM_OFF, Width::W32, [0; 3]).0, Call::SystemOff);
-        assert_eq!(call(&psci, function::SYSTEM_RESET, Width::W32, [0; 3]).0, Call::SystemReset);
+        assert_eq!(
+            call(&psci, function::SYSTEM_RESET, Width::W32, [0; 3]).0,
+            Call::SystemReset { warm: false }
+        );
         let reset2 = |kind| call(&psci, function::SYSTEM_RESET2, Width::W64, [kind, 5, 0]);
-        assert_eq!(reset2(0).0, Call::SystemReset);
+        assert_eq!(reset2(0).0, Call::SystemReset { warm: true });
         assert_eq!(reset2(1), (Call::Done, Error::InvalidParameters as i64));
         assert_eq!(reset2(1 << 31), (Call::Done, Error::InvalidParameters as i64));
     }

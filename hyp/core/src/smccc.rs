@@ -86,7 +86,10 @@ pub enum Call {
     /// Stop the guest.
     SystemOff,
     /// Build the guest anew.
-    SystemReset,
+    SystemReset {
+        /// By SYSTEM_RESET2.
+        warm: bool,
+    },
     /// Call the board's firmware with this function and the guest's x1.
     Workaround(u32),
     /// Hand out random bits: [`crate::trng::Stream::answer`] writes x0 to x3.

@@ -1,4 +1,4 @@
-//! A guest: what its vCPUs share.
+//! One life of a guest: what its vCPUs share from its start to its end.
 //!
 //! Each device has a lock of its own, and none is shared with another guest. The order in which they are taken is the
 //! order of the fields: disk, power button, UART, then the interrupt controller's own lock, which is innermost.
@@ -12,14 +12,16 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use tessera_abi::layout;
 
 use crate::addr::{CpuId, IntId, VcpuId, VcpuSet, VmId};
+use crate::attention::Attention;
 use crate::counters::{DiskCounters, GuestCounters};
 use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError};
 use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
 use crate::id_regs::IdRegs;
-use crate::life::Life;
 use crate::lock::Mutex;
+use crate::psci::Power;
 use crate::smccc::Services;
+use crate::stage2::Stage2;
 use crate::trng::Stream;
 use crate::vgic::Vgic;
 use crate::virtio::blk::VirtioBlk;
@@ -27,7 +29,7 @@ use crate::virtio::input::PowerButton;
 use crate::vtimer::Clock;
 use crate::vuart::Vuart;
 
-/// A guest.
+/// A guest while it lives. Each start makes a new one, so nothing of an earlier life can be left in it.
 pub struct Vm {
     /// Its number.
     pub id: VmId,
@@ -37,8 +39,10 @@ pub struct Vm {
     pub cpus: Vec<CpuId>,
     /// Its RAM.
     pub ram: GuestRam,
-    /// Where it is in its life.
-    pub life: Life,
+    /// Its physical address space. Nothing changes it while the guest runs.
+    pub stage2: Stage2,
+    /// What its cores have to look at when they are kicked.
+    pub attention: Attention,
     /// PSCI, SMCCC and what they know.
     pub services: Services,
     /// Its ID registers.
@@ -234,14 +238,12 @@ impl Vm {
         button.is_driven()
     }
 
-    /// Makes the devices new, for a guest that starts anew; its disks were reset when it stopped.
-    pub fn reset_devices(&self, hw: &impl Hw) {
-        *self.power_button.lock() = PowerButton::new();
-        if let Some(uart) = &self.uart {
-            let effect = uart.lock().reset();
-            self.uart_line(hw, effect.line);
-        }
-        self.vgic.reset();
+    /// vCPUs that are on.
+    pub fn vcpus_on(&self) -> VcpuSet {
+        let power = &self.services.psci.power;
+        let on =
+            (0..power.count()).map(VcpuId).filter(|&vcpu| power.state(vcpu) == Some(Power::On));
+        on.fold(VcpuSet::EMPTY, |set, vcpu| set.union(VcpuSet::only(vcpu)))
     }
 
     /// Resets all disks, as the end of a guest demands; whether nothing of theirs is under way any more. If not, ask

@@ -17,37 +17,45 @@ mod control {
 /// The counter of one guest: the board's less an offset, and standing still while the guest is paused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clock {
-    /// CNTVOFF_EL2 while running, the guest's time while paused.
-    value: u64,
-    running: bool,
+    /// CNTVOFF_EL2.
+    offset: u64,
+    /// The guest's time while it is paused.
+    standing: Option<u64>,
 }
 
 impl Clock {
     /// A clock that shows 0 at the board's time `now`, and runs.
     pub const fn starting(now: u64) -> Self {
-        Self { value: now, running: true }
+        Self { offset: now, standing: None }
     }
 
     /// What the guest's counter shows.
     #[inline]
     pub const fn time(&self, now: u64) -> u64 {
-        if self.running { now.wrapping_sub(self.value) } else { self.value }
+        match self.standing {
+            None => now.wrapping_sub(self.offset),
+            Some(time) => time,
+        }
     }
 
     /// CNTVOFF_EL2 for a guest that runs, or `None` while it is paused.
     pub const fn offset(&self) -> Option<u64> {
-        if self.running { Some(self.value) } else { None }
+        match self.standing {
+            None => Some(self.offset),
+            Some(_) => None,
+        }
     }
 
-    /// Stops the counter. Nothing where it stands already.
-    pub const fn pause(&mut self, now: u64) {
-        *self = Self { value: self.time(now), running: false };
+    /// Stops the counter. Where it stands already, a vCPU ran on longer than others: it stands at what that has seen.
+    pub fn pause(&mut self, now: u64) {
+        let seen = now.wrapping_sub(self.offset);
+        self.standing = Some(self.standing.unwrap_or(0).max(seen));
     }
 
     /// Lets it run on from where it stands. Nothing where it runs already.
     pub const fn resume(&mut self, now: u64) {
-        if !self.running {
-            *self = Self { value: now.wrapping_sub(self.value), running: true };
+        if let Some(time) = self.standing {
+            *self = Self { offset: now.wrapping_sub(time), standing: None };
         }
     }
 }
@@ -123,11 +131,12 @@ mod tests {
         assert_eq!((clock.time(1000), clock.time(1500)), (0, 500));
         assert_eq!(clock.offset(), Some(1000));
         clock.pause(1600);
-        clock.pause(1700);
-        assert_eq!((clock.time(9000), clock.offset()), (600, None));
+        clock.pause(1650);
+        clock.pause(1640);
+        assert_eq!((clock.time(9000), clock.offset()), (650, None), "as the last vCPU saw it");
         clock.resume(2000);
         clock.resume(3000);
-        assert_eq!((clock.time(2000), clock.offset()), (600, Some(1400)));
+        assert_eq!((clock.time(2000), clock.offset()), (650, Some(1350)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tessera_core::addr::CpuId;
+use tessera_core::deadlines::Deadlines;
 use tessera_core::hw::Hw;
 
 use crate::hw::El2;
@@ -27,6 +28,8 @@ pub struct PerCpu {
     pub asked: AtomicBool,
     /// The core runs Rust, and can be kicked.
     pub online: AtomicBool,
+    /// When it wants to be woken.
+    pub deadlines: Deadlines,
 }
 
 impl PerCpu {
@@ -38,6 +41,7 @@ impl PerCpu {
             id: AtomicU8::new(0),
             asked: AtomicBool::new(false),
             online: AtomicBool::new(false),
+            deadlines: Deadlines::new(),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! written. What the architecture leaves UNKNOWN at reset is zero.
 
 use tessera_core::inject::{self, El1State, Fault, Stage1, pstate};
-use tessera_core::stage2;
 use tessera_core::sysreg::{CpuFeatures, Feature, TrapRegs, policy};
+use tessera_core::{snapshot, stage2, vcpu};
 
 use crate::boot::map::pa_range;
 use crate::sysreg::{mrs, msr};
@@ -128,8 +128,10 @@ pub fn advance() {
     msr!("spsr_el2", pstate);
 }
 
-/// Lets the guest take an exception at EL1.
-pub fn inject(fault: Fault) {
+/// Lets the guest take an exception at EL1. `false` where it would be where it is: its vectors lie where it cannot fetch
+/// them, and it would take the same exception for ever.
+#[must_use]
+pub fn inject(fault: Fault) -> bool {
     let state = El1State {
         pc: mrs!("elr_el2"),
         pstate: mrs!("spsr_el2"),
@@ -145,6 +147,7 @@ pub fn inject(fault: Fault) {
     }
     msr!("elr_el2", entry.pc);
     msr!("spsr_el2", entry.pstate);
+    (entry.pc, entry.pstate) != (state.pc, state.pstate)
 }
 
 /// The registers that govern the guest's own translation.
@@ -155,6 +158,54 @@ pub fn stage1() -> Stage1 {
         ttbr1: mrs!("ttbr1_el1"),
         sctlr: mrs!("sctlr_el1"),
     }
+}
+
+/// The registers of the vCPU whose EL1 state is on this core.
+pub fn registers(general: &vcpu::Registers) -> snapshot::Registers {
+    snapshot::Registers {
+        x: general.x,
+        pc: mrs!("elr_el2"),
+        pstate: mrs!("spsr_el2"),
+        sp_el0: mrs!("sp_el0"),
+        sp_el1: mrs!("sp_el1"),
+        elr_el1: mrs!("elr_el1"),
+        spsr_el1: mrs!("spsr_el1"),
+        esr_el1: mrs!("esr_el1"),
+        far_el1: mrs!("far_el1"),
+        vbar_el1: mrs!("vbar_el1"),
+        stage1: stage1(),
+    }
+}
+
+/// What was switched off while a vCPU stands still.
+pub struct Held {
+    timer: u64,
+    events: u64,
+}
+
+/// Stops what would go on by itself while the vCPU stands still: its virtual timer and its performance monitors.
+pub fn hold() -> Held {
+    let held = Held {
+        timer: mrs!("cntv_ctl_el0"),
+        events: if id::has_pmu() { mrs!("pmcr_el0") } else { 0 },
+    };
+    msr!("cntv_ctl_el0", 0);
+    if id::has_pmu() {
+        msr!("pmcr_el0", held.events & !PMCR_ENABLE);
+    }
+    barrier::isb();
+    held
+}
+
+/// Lets go on what [`hold`] stopped, with the guest's counter behind by `cntvoff`.
+pub fn release(held: Held, cntvoff: u64) {
+    msr!("cntvoff_el2", cntvoff);
+    barrier::isb();
+    msr!("cntv_ctl_el0", held.timer);
+    if id::has_pmu() {
+        msr!("pmcr_el0", held.events);
+    }
+    barrier::isb();
 }
 
 /// Resets EL1 and EL0 for a vCPU whose MPIDR_EL1 is `mpidr`. Nothing of EL2 changes what this sets, so that it can be done
@@ -257,6 +308,8 @@ fn reset_pointer_keys() {
     msr!("s3_0_c2_c3_1", 0);
 }
 
+/// PMCR_EL0.E: events are counted (DDI 0487 D24.5.8).
+const PMCR_ENABLE: u64 = 1 << 0;
 /// PMCR_EL0: reset the event counters (P) and the cycle counter (C), long cycle counter off, disabled (D24.5.8).
 const PMCR_RESET: u64 = 1 << 1 | 1 << 2;
 

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use tessera_core::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VmId};
+use tessera_core::deadlines::Slot;
 use tessera_core::disk::{Accepted, DiskRequest, SubmitError};
 use tessera_core::frames::Frames;
 use tessera_core::hw::Hw;
@@ -174,8 +175,8 @@ impl Hw for El2 {
         tlb::invalidate_el2_all();
     }
 
-    fn set_deadline(&self, at: Option<u64>) {
-        timer::set_deadline(at);
+    fn set_deadline(&self, slot: Slot, at: Option<u64>) {
+        timer::set(slot, at);
     }
 
     fn console_output(&self, vm: VmId, byte: u8) {

@@ -3,7 +3,8 @@
 use tessera_abi::layout::{PMU_INTID, VTIMER_INTID};
 use tessera_core::addr::IntId;
 use tessera_core::counters::Cause;
-use tessera_core::life::Phase;
+use tessera_core::deadlines::{Due, Slot};
+use tessera_core::guest::Guest;
 use tessera_core::machine;
 use tessera_core::vcpu::Vcpu;
 use tessera_core::vm::Vm;
@@ -14,9 +15,9 @@ use crate::run::Recorded;
 use crate::sysreg::mrs;
 use crate::{console, cpu, guests, main_loop, panic, power, timer, usage};
 
-/// Handles the interrupt that ended a run of `vcpu`. `true` where the guest is to be left because it stops.
+/// Handles the interrupt that ended a run of `vcpu`. `true` where there is something to attend to before it runs on.
 #[inline(always)]
-pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, recorded: Recorded) -> bool {
+pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, recorded: Recorded) -> bool {
     let exits = &vcpu.observed.exits;
     let Some(taken) = gic::acknowledge() else {
         recorded.detail(gic::SPURIOUS.into());
@@ -42,17 +43,17 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, recorded: Recorded) -> bool {
             if vm.disk_news.any() {
                 vm.take_disk_news(&El2, cpu::current_id());
             }
-            vm.life.phase() != Phase::Running || panic::is_panicking() && stop_for_panic()
+            vm.attention.any() || panic::is_panicking()
         }
         _ => {
-            other(vm, vcpu, taken);
+            other(vm, vcpu, guest, taken);
             false
         }
     }
 }
 
 #[inline(never)]
-fn other(vm: &Vm, vcpu: &mut Vcpu, taken: Acknowledged) {
+fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
     let intid = taken.intid();
     vcpu.observed.exits.count(cause_of(intid));
     match intid.0 {
@@ -66,10 +67,34 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, taken: Acknowledged) {
             vm.kick(&El2, kick);
             deactivate(vcpu.vgic.take_deactivations());
         }
-        HYP_TIMER => machine::update_timer(vm, vcpu, &El2),
+        HYP_TIMER => {
+            let due = timer::take_due();
+            if due.has(Slot::Vcpu) {
+                machine::update_timer(vm, vcpu, &El2);
+            }
+            chores(due, guest);
+        }
         _ => of_the_board(intid),
     }
     gic::deactivate(taken);
+}
+
+/// Handles the interrupt that ended a wait of a vCPU that stands still. Its virtual timer is held.
+pub fn while_standing(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest) {
+    let Some(taken) = gic::acknowledge() else { return };
+    gic::end(taken);
+    match taken.intid().0 {
+        KICK => {
+            gic::deactivate(taken);
+            if panic::is_panicking() {
+                power::halt();
+            }
+            if vm.disk_news.any() {
+                vm.take_disk_news(&El2, cpu::current_id());
+            }
+        }
+        _ => other(vm, vcpu, guest, taken),
+    }
 }
 
 fn cause_of(intid: IntId) -> Cause {
@@ -138,12 +163,25 @@ pub fn outside_guest() {
     gic::end(taken);
     match taken.intid().0 {
         KICK if panic::is_panicking() => power::halt(),
+        HYP_TIMER => {
+            let due = timer::take_due();
+            if let Some((guest, _)) = guests::seat(cpu::current_id()) {
+                chores(due, guest);
+            }
+        }
         // There is no vCPU whose timer it could be.
-        HYP_TIMER | VTIMER_INTID => timer::init(),
+        VTIMER_INTID => timer::init(),
         KICK | MAINTENANCE | PMU_INTID => {}
         _ => of_the_board(taken.intid()),
     }
     gic::deactivate(taken);
+}
+
+/// What is done by the clock.
+fn chores(due: Due, guest: &'static Guest) {
+    if due.has(Slot::Guest) {
+        guests::watch(guest);
+    }
 }
 
 /// An interrupt of a device of the board.
@@ -153,9 +191,4 @@ fn of_the_board(intid: IntId) {
     }
     log::warn!("interrupt {intid}, which nobody waits for, is switched off");
     gic::disable_spi(intid);
-}
-
-#[cold]
-fn stop_for_panic() -> bool {
-    power::halt()
 }

@@ -1,21 +1,28 @@
 //! What a core does: run its vCPU, and in between what the guest's life asks of it.
 //!
 //! Each core owns the one vCPU that the configuration gives it, as a local value. There is no other way to a
-//! [`Vcpu`], so no second core can have it.
+//! [`Vcpu`], so no second core can have it. The guest's first core leads: it builds each life and tears it down.
+
+use alloc::sync::Arc;
+use core::fmt;
 
 use tessera_core::addr::{VcpuId, VmId};
+use tessera_core::attention::Standing;
+use tessera_core::deadlines::Slot;
 use tessera_core::exit::Exit;
+use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
-use tessera_core::life::{Parked, Phase, StopReason};
+use tessera_core::life::{After, Phase, StopReason};
 use tessera_core::machine::{self, Next, Step};
 use tessera_core::psci::{self, Start};
+use tessera_core::snapshot::Snapshot;
 use tessera_core::vcpu::Vcpu;
 use tessera_core::vgic::VgicCpu;
 use tessera_core::vm::Vm;
 use tessera_core::vtimer::PhysicalTimer;
 
 use crate::gic::{self, ListRegisters};
-use crate::guests::{self, Guest};
+use crate::guests;
 use crate::hw::El2;
 use crate::run::run;
 use crate::{accounts, barrier, console, cpu, el1, interrupt, panic, power, timer, usage};
@@ -48,110 +55,174 @@ fn sleep() {
 struct Seat {
     guest: &'static Guest,
     vcpu: Vcpu,
-    /// The start of the guest at whose end this core parked last.
+    /// The guest's life, from when this core takes part in it until it parks.
+    vm: Option<Arc<Vm>>,
+    /// The life at whose end this core parked last.
     parked_at: u64,
 }
 
 impl Seat {
     fn new(guest: &'static Guest, id: VcpuId) -> Self {
-        Self { guest, vcpu: Vcpu::new(id, guest.observed(id)), parked_at: 0 }
+        Self { guest, vcpu: Vcpu::new(id, guest.observed(id)), vm: None, parked_at: 0 }
     }
 
     fn serve(mut self) -> ! {
         self.prepare();
         loop {
-            let vm = &self.guest.vm;
-            if vm.disk_news.any() {
+            if let Some(vm) = &self.vm
+                && vm.disk_news.any()
+            {
                 vm.take_disk_news(&El2, cpu::current_id());
             }
-            match vm.life.phase() {
+            let life = &self.guest.life;
+            match life.phase() {
+                Phase::Building if self.leads() => self.build(),
                 Phase::Clearing => self.clear(),
-                Phase::Running => match vm.services.psci.power.take_start(self.vcpu.id()) {
-                    Some(start) => self.run(start),
-                    None => sleep(),
-                },
-                Phase::Stopping if self.parked_at != vm.life.starts() => self.park(),
-                Phase::Stopping | Phase::Loading | Phase::Stopped => sleep(),
+                Phase::Running => self.take_part(),
+                Phase::Leaving if self.parked_at != life.starts() => self.park(),
+                Phase::Leaving if self.leads() && life.all_parked() => self.tear_down(),
+                Phase::Building | Phase::Loading | Phase::Leaving | Phase::Down => sleep(),
             }
         }
     }
 
+    fn leads(&self) -> bool {
+        self.guest.leader() == Some(cpu::current_id())
+    }
+
+    fn build(&mut self) {
+        guests::watch(self.guest);
+        match guests::build(self.guest) {
+            Ok(vm) => {
+                self.guest.install(Arc::new(vm));
+                self.guest.life.begin_clearing();
+            }
+            Err(why) => {
+                log::error!("{}: {why}", self.guest.name());
+                let (reason, after) = self.guest.life.not_built(El2.now(), El2.counter_hz());
+                self.conclude(reason, after);
+            }
+        }
+        self.guest.kick_all(&El2);
+    }
+
     fn clear(&mut self) {
+        let Some(vm) = self.guest.vm() else { return sleep() };
         accounts::clearing();
-        if !guests::clear(self.guest) {
+        if !guests::clear(self.guest, &vm) {
+            drop(vm);
             // The last chunks are with the others: their last kicks us.
-            if self.guest.vm.life.phase() == Phase::Clearing {
+            if self.guest.life.phase() == Phase::Clearing {
                 sleep();
             }
             return;
         }
         accounts::cleared();
-        let vm = &self.guest.vm;
-        match guests::load(self.guest) {
-            Ok(()) => vm.life.begin_running(),
-            Err(why) => {
-                log::error!("{}: {why}; it stays off", vm.name);
-                vm.life.end();
-                end_if_last();
-            }
+        if let Err(why) = guests::load(self.guest, &vm) {
+            log::error!("{}: {why}", self.guest.name());
+            self.guest.life.fail_loading();
         }
-        vm.kick_all(&El2);
+        if self.guest.life.begin_running(El2.now()) {
+            guests::start_waiting();
+        }
+        self.guest.kick_all(&El2);
     }
 
-    /// This core has left the guest for good; the last one decides what becomes of it.
+    /// In a life that runs: runs the vCPU when it is switched on.
+    fn take_part(&mut self) {
+        if self.vm.is_none() {
+            self.vm = self.guest.vm();
+        }
+        let Some(vm) = self.vm.clone() else { return sleep() };
+        if vm.attention.pauses() {
+            return sleep();
+        }
+        match vm.services.psci.power.take_start(self.vcpu.id()) {
+            Some(start) => self.run(&vm, start),
+            None => sleep(),
+        }
+    }
+
+    /// This core has left the life for good.
     fn park(&mut self) {
-        let vm = &self.guest.vm;
-        self.parked_at = vm.life.starts();
-        let Parked::Lead(reason) = vm.life.park() else { return };
-        // The disk may still write to the guest's memory.
-        while !vm.reset_disks() {
-            // To look, about once a second, whether the disk still does anything.
-            El2.set_deadline(Some(El2.now() + El2.counter_hz()));
-            sleep();
-            vm.take_disk_news(&El2, cpu::current_id());
-            guests::check_disk();
+        self.vm = None;
+        self.parked_at = self.guest.life.starts();
+        if self.guest.life.park()
+            && let Some(leader) = self.guest.leader()
+        {
+            El2.kick(leader);
         }
-        El2.set_deadline(None);
-        vm.services.psci.power.switch_all_off();
-        if reason.starts_again() {
-            console::about(vm, format_args!("{} starts anew: {reason}", vm.name));
-            vm.reset_devices(&El2);
-            console::with(|console| console.reset_guest(vm.id));
-            vm.life.begin_clearing();
-        } else {
-            log::info!("{} stopped: {reason}", vm.name);
-            vm.life.end();
-            end_if_last();
-        }
-        vm.kick_all(&El2);
     }
 
-    /// Runs the vCPU from `start` until it is off or its guest stops.
-    fn run(&mut self, start: Start) {
-        self.begin(start);
+    /// All cores have left: gives back all that the life was made of, and decides what follows.
+    fn tear_down(&mut self) {
+        let life = &self.guest.life;
+        if let Some(vm) = self.guest.vm() {
+            // The disk may still write to the guest's memory.
+            while !vm.reset_disks() {
+                // To look, about once a second, whether the disk still does anything.
+                El2.set_deadline(Slot::Vcpu, Some(El2.now() + El2.counter_hz()));
+                sleep();
+                vm.take_disk_news(&El2, cpu::current_id());
+                guests::check_disk();
+            }
+            El2.set_deadline(Slot::Vcpu, None);
+        }
+        if let Some(reason) = life.reason().filter(|reason| reason.is_failure()) {
+            self.guest.keep_failure(reason, El2.now());
+        }
+        if let Some(vm) = self.guest.take_vm() {
+            guests::give_back(vm);
+        }
+        let (reason, after) = life.ended(El2.now(), El2.counter_hz());
+        self.conclude(reason, after);
+        self.guest.kick_all(&El2);
+    }
+
+    /// Says what follows the end of a life, and does it.
+    fn conclude(&self, reason: StopReason, after: After) {
+        let name = self.guest.name();
+        console::with(|console| console.reset_guest(self.guest.id));
+        let say = |text: fmt::Arguments<'_>| console::about(self.guest, text);
+        match after {
+            After::Anew => say(format_args!("{name} starts anew: {reason}")),
+            After::Wait(seconds) => {
+                say(format_args!("{name} starts anew in {seconds} s: {reason}"))
+            }
+            After::Stopped => log::info!("{name} stopped: {reason}"),
+            After::Crashed => log::error!("{name} crashed: {reason}"),
+            After::TooOften => log::error!("{name} crashed too often, and stays off: {reason}"),
+        }
+        guests::watch(self.guest);
+        if matches!(after, After::Stopped | After::Crashed | After::TooOften) {
+            guests::went_down(self.guest, reason);
+        }
+    }
+
+    /// Runs the vCPU from `start` until it is off or its guest ends.
+    fn run(&mut self, vm: &Vm, start: Start) {
+        self.begin(vm, start);
         accounts::first_guest();
-        let stop = self.run_until_off();
-        self.leave();
+        let end = self.run_until_off(vm);
+        self.keep_snapshot(vm);
+        self.leave(vm);
         // Before anybody can see that the vCPU is off, and switch it on.
         self.prepare();
-        let vm = &self.guest.vm;
         let power = &vm.services.psci.power;
-        match stop {
-            Some(reason) => self.stop(reason),
-            None if vm.life.phase() == Phase::Running => {
-                power.switch_off(self.vcpu.id());
+        match end {
+            Some(reason) => self.guest.end(vm, reason, &El2),
+            None if !vm.attention.stops() => {
+                let me = self.vcpu.id();
+                power.switch_off(me);
                 if power.all_off() {
-                    self.stop(StopReason::AllCpusOff);
+                    self.guest.end(vm, StopReason::AllCpusOff, &El2);
+                }
+                if vm.attention.went_off(me, vm.vcpus_on(), &vm.clock, El2.now()) == Standing::GoAll
+                {
+                    vm.kick_all(&El2);
                 }
             }
             None => {}
-        }
-    }
-
-    fn stop(&self, reason: StopReason) {
-        let vm = &self.guest.vm;
-        if vm.life.stop(reason) {
-            vm.kick_all(&El2);
         }
     }
 
@@ -166,11 +237,10 @@ impl Seat {
     }
 
     /// Enters the guest at `start`, from what [`Seat::prepare`] left.
-    fn begin(&mut self, start: Start) {
-        let vm = &self.guest.vm;
+    fn begin(&mut self, vm: &Vm, start: Start) {
         self.vcpu.registers.write(0, start.context);
         self.vcpu.clock = *vm.clock.lock();
-        el1::enter(self.guest.vttbr(), self.vcpu.clock.offset().unwrap_or(0));
+        el1::enter(vm.stage2.vttbr(), self.vcpu.clock.offset().unwrap_or(0));
         el1::start_at(start.entry.0);
         usage::begin(&self.vcpu.observed.usage);
         let kick = vm.vgic.deliver(&mut self.vcpu.vgic, &mut ListRegisters);
@@ -178,33 +248,88 @@ impl Seat {
     }
 
     /// Takes back from this core what a guest could leave behind: interrupts and timers.
-    fn leave(&mut self) {
+    fn leave(&mut self, vm: &Vm) {
         timer::init();
+        timer::set(Slot::Vcpu, None);
         el1::leave();
         let observed = self.vcpu.observed;
         usage::end(&observed.usage);
-        observed.injected.add(self.guest.vm.vgic.take_injected(self.vcpu.id()));
-        let kick = self.guest.vm.vgic.park(&mut self.vcpu.vgic, &mut ListRegisters, true);
-        self.guest.vm.kick(&El2, kick);
+        observed.injected.add(vm.vgic.take_injected(self.vcpu.id()));
+        let kick = vm.vgic.park(&mut self.vcpu.vgic, &mut ListRegisters, true);
+        vm.kick(&El2, kick);
         interrupt::deactivate(self.vcpu.vgic.take_deactivations());
         gic::reset_virtual();
     }
 
+    fn keep_snapshot(&self, vm: &Vm) {
+        let registers = el1::registers(&self.vcpu.registers);
+        self.guest.keep_snapshot(self.vcpu.id(), Snapshot::take(&El2, &vm.ram, registers));
+    }
+
+    /// What a kick was for that was not for an interrupt: whether the vCPU runs on.
+    #[cold]
+    #[inline(never)]
+    fn attend(&mut self, vm: &Vm) -> bool {
+        if panic::is_panicking() {
+            power::halt();
+        }
+        if vm.attention.take_look(self.vcpu.id()) {
+            self.keep_snapshot(vm);
+        }
+        if vm.attention.take_clock() {
+            guests::watch(self.guest);
+        }
+        if vm.attention.pauses() && !vm.attention.stops() {
+            self.stand_still(vm);
+        }
+        !vm.attention.stops()
+    }
+
+    /// Stands still until the guest goes on or ends. The core's virtual timer and the counters of events stand, too.
+    #[cold]
+    fn stand_still(&mut self, vm: &Vm) {
+        self.keep_snapshot(vm);
+        let stopped = el1::hold();
+        El2.set_deadline(Slot::Vcpu, None);
+        let me = self.vcpu.id();
+        loop {
+            match vm.attention.stand(me, vm.vcpus_on(), &vm.clock, El2.now()) {
+                Standing::Wait if vm.attention.stops() => break,
+                Standing::Wait => {
+                    if vm.attention.take_clock() {
+                        guests::watch(self.guest);
+                    }
+                    barrier::dsb_sy();
+                    barrier::wfi();
+                    interrupt::while_standing(vm, &mut self.vcpu, self.guest);
+                }
+                Standing::Go => break,
+                Standing::GoAll => {
+                    vm.kick_all(&El2);
+                    break;
+                }
+            }
+        }
+        self.vcpu.clock = *vm.clock.lock();
+        el1::release(stopped, self.vcpu.clock.offset().unwrap_or(0));
+        machine::update_timer(vm, &mut self.vcpu, &El2);
+    }
+
     /// The way of every exit. Returns why the guest stops, or `None` where only this vCPU is off or others stopped it.
     #[inline(never)]
-    fn run_until_off(&mut self) -> Option<StopReason> {
-        let (vm, vcpu) = (&*self.guest.vm, &mut self.vcpu);
+    fn run_until_off(&mut self, vm: &Vm) -> Option<StopReason> {
         let mut lrs = ListRegisters;
-        let news = vm.vgic.news(vcpu.id());
+        let news = vm.vgic.news(self.vcpu.id());
         let mut next = Next::Resume;
         loop {
+            let vcpu = &mut self.vcpu;
             if news.any() {
                 interrupt::deliver(vm, vcpu);
             }
             let (exit, recorded) = run(&mut vcpu.registers);
             if let Exit::Irq = exit {
                 // Before all others: a kick is on the way of every interrupt between vCPUs.
-                if interrupt::in_guest(vm, vcpu, recorded) {
+                if interrupt::in_guest(vm, vcpu, self.guest, recorded) && !self.attend(vm) {
                     return None;
                 }
                 continue;
@@ -232,8 +357,12 @@ fn unusual(vm: &Vm, vcpu: &mut Vcpu, next: Next) -> Option<Option<StopReason>> {
         // Interrupts are taken where the exit is looked at.
         Next::Resume | Next::Interrupt => {}
         Next::Advance => el1::advance(),
-        Next::Inject(fault) => el1::inject(fault),
-        Next::Refuse(abort) => el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2)),
+        Next::Inject(fault) => _ = el1::inject(fault),
+        Next::Refuse(abort) => {
+            if !el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2)) {
+                return Some(Some(StopReason::LostVectors));
+            }
+        }
         Next::Suspend { advance, resume } => {
             if advance {
                 el1::advance();
@@ -256,19 +385,9 @@ fn unusual(vm: &Vm, vcpu: &mut Vcpu, next: Next) -> Option<Option<StopReason>> {
     None
 }
 
-/// Turns the board off once no guest is left.
-fn end_if_last() {
-    let stopped = |guest: &Guest| guest.vm.life.phase() == Phase::Stopped;
-    if guests::all().is_some_and(|all| all.iter().all(stopped)) {
-        log::info!("all guests have stopped; the board goes off");
-        console::flush();
-        power::off();
-    }
-}
-
 /// Moves what was typed to guest `id`.
 pub fn typed(id: VmId) {
-    if let Some(guest) = guests::get(id) {
-        guest.vm.feed_uart(&El2);
+    if let Some(vm) = guests::get(id).and_then(Guest::vm) {
+        vm.feed_uart(&El2);
     }
 }

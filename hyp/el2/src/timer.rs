@@ -1,20 +1,40 @@
-//! The hypervisor's own timer: EL2's physical timer, one deadline a core (DDI 0487 D12.2).
+//! The hypervisor's own timer: EL2's physical timer, set to the earliest of a core's deadlines (DDI 0487 D12.2).
 
-use crate::barrier;
+use tessera_core::deadlines::{Due, Slot};
+use tessera_core::hw::Hw;
+
+use crate::hw::El2;
 use crate::sysreg::msr;
+use crate::{barrier, cpu};
 
 /// CNTHP_CTL_EL2.ENABLE.
 const ENABLE: u64 = 1;
 
-/// This core's timers, off.
+/// The guest's virtual timer, off on this core.
 pub fn init() {
-    msr!("cnthp_ctl_el2", 0);
     msr!("cntv_ctl_el0", 0);
     barrier::isb();
 }
 
-/// Interrupts this core once the physical counter has reached `at`, or not at all.
-pub fn set_deadline(at: Option<u64>) {
+/// Interrupts this core once the physical counter has reached `at`, or not at all for this slot.
+pub fn set(slot: Slot, at: Option<u64>) {
+    if let Some(cpu) = cpu::current() {
+        program(cpu.deadlines.set(slot, at));
+    }
+}
+
+/// The slots of this core whose time has come; the timer goes on to the next.
+pub fn take_due() -> Due {
+    let Some(cpu) = cpu::current() else {
+        program(None);
+        return Due::NONE;
+    };
+    let due = cpu.deadlines.take_due(El2.now());
+    program(cpu.deadlines.next());
+    due
+}
+
+fn program(at: Option<u64>) {
     match at {
         Some(at) => {
             msr!("cnthp_cval_el2", at);

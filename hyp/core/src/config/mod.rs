@@ -11,6 +11,7 @@
 
 mod check;
 mod keys;
+mod lifecycle;
 mod problem;
 mod reader;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::fdt::{Fdt, Node};
 pub use check::{
     BoardFacts, PartitionFacts, PartitionLookup, check_board, check_files, find_partition,
 };
+pub use lifecycle::Lifecycle;
 pub use problem::Problem;
 use problem::Problems;
 use reader::Reader;
@@ -56,8 +58,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Adds problems that were found later, and leaves out the guests that they are about.
+    /// Adds problems that were found later, and leaves out the guests that they are about, and those that wait for them.
     pub fn reject(&mut self, problems: Vec<Problem>) {
+        self.leave_out(problems);
+        self.leave_out(lifecycle::orphans(&self.vms));
+    }
+
+    fn leave_out(&mut self, problems: Vec<Problem>) {
         self.vms.retain(|vm| problems.iter().all(|problem| problem.guest() != vm.name));
         self.problems.extend(problems);
     }
@@ -82,6 +89,8 @@ pub struct VmConfig {
     pub disks: Vec<DiskConfig>,
     /// The guest's console.
     pub console: ConsoleKind,
+    /// When it starts, and when again.
+    pub life: Lifecycle,
 }
 
 impl VmConfig {
@@ -148,8 +157,33 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
             vms.push(vm);
         }
     }
-    Config { vms, keys, problems: problems.into_vec() }
+    let names: Vec<&str> = root.children().map(|node| node.name()).take(MAX_GUESTS).collect();
+    let waits = lifecycle::check_dependencies(&vms, &names);
+    let mut config = Config { vms, keys, problems: problems.into_vec() };
+    config.reject(waits);
+    config
 }
+
+/// What a guest's node may have.
+const GUEST_PROPERTIES: [&str; 14] = {
+    let [autostart, depends_on, restart, restart_limit, stop_timeout] = lifecycle::PROPERTIES;
+    [
+        "compatible",
+        "vcpus",
+        "cpus",
+        "cpu-policy",
+        "memory",
+        "kernel",
+        "ramdisk",
+        "bootargs",
+        "console",
+        autostart,
+        depends_on,
+        restart,
+        restart_limit,
+        stop_timeout,
+    ]
+};
 
 /// Reads one guest; all its problems are noted, not just the first.
 fn parse_vm<'a>(
@@ -162,17 +196,7 @@ fn parse_vm<'a>(
         reader.problem(None, what.into());
         return None;
     }
-    reader.only(&[
-        "compatible",
-        "vcpus",
-        "cpus",
-        "cpu-policy",
-        "memory",
-        "kernel",
-        "ramdisk",
-        "bootargs",
-        "console",
-    ]);
+    reader.only(&GUEST_PROPERTIES);
     check_name(reader, node.name(), others);
     check_policy(reader);
     let cpus = parse_cpus(reader);
@@ -182,6 +206,7 @@ fn parse_vm<'a>(
     let ramdisk = parse_path(reader, "ramdisk", false);
     let bootargs = reader.text("bootargs", MAX_BOOTARGS).unwrap_or_default();
     let console = parse_console(reader);
+    let life = lifecycle::parse(reader);
     let disks = parse_disks(reader, node);
     check::shared_cores(reader, &cpus, others);
     check::shared_partitions(reader, &disks, others);
@@ -194,6 +219,7 @@ fn parse_vm<'a>(
         bootargs: bootargs.into(),
         disks,
         console,
+        life,
     };
     reader.is_clean().then_some(vm)
 }
@@ -312,18 +338,8 @@ fn parse_path<'a>(
 }
 
 fn parse_console(reader: &mut Reader<'_, '_>) -> ConsoleKind {
-    match reader.text("console", MAX_PATH) {
-        None | Some("pl011") => return ConsoleKind::Pl011,
-        Some("none") => return ConsoleKind::None,
-        Some(other) => {
-            let other = problem::short(other);
-            reader.problem(
-                Some("console"),
-                format!("\"{other}\" is unknown; write \"pl011\" or \"none\""),
-            );
-        }
-    }
-    ConsoleKind::default()
+    let known = [("pl011", ConsoleKind::Pl011), ("none", ConsoleKind::None)];
+    lifecycle::one_of(reader, "console", &known).unwrap_or_default()
 }
 
 /// The subnodes: `disk`, or `disk-` and something where there are several.

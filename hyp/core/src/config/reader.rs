@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::problem::{Problem, Problems, short};
 use crate::fdt::{Node, Property};
@@ -115,6 +116,28 @@ impl<'a, 'p> Reader<'a, 'p> {
     ) -> Option<&'a str> {
         self.required(name, example)?;
         self.text(name, most)
+    }
+
+    /// Texts of at most `most` bytes each that can be shown in a line, at most `count` of them.
+    pub(super) fn texts(&mut self, name: &'static str, most: usize, count: usize) -> Vec<&'a str> {
+        let is = || format!("a list of names; write {name} = \"…\", \"…\"");
+        let fits = |text: &&str| {
+            !text.is_empty() && text.len() <= most && !text.contains(char::is_control)
+        };
+        let all = |property: Property<'a>| {
+            let texts: Vec<&str> = property.strs().take(count + 1).collect();
+            // What is no text is left out by `strs`, so the bytes tell whether all were.
+            let bytes: usize = texts.iter().map(|text| text.len() + 1).sum();
+            let whole = bytes == property.value().len() && texts.len() <= count;
+            (whole && texts.iter().all(fits)).then_some(texts)
+        };
+        self.typed(name, is, all).unwrap_or_default()
+    }
+
+    /// A number, where there is one.
+    pub(super) fn optional_number(&mut self, name: &'static str, example: &str) -> Option<u32> {
+        let is = || format!("one number; write for example {example}");
+        self.typed(name, is, |property| property.u32())
     }
 
     /// A number that must be there.

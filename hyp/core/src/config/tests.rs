@@ -4,16 +4,18 @@ use alloc::vec::Vec;
 use vm_fdt::FdtWriter;
 
 use super::*;
+use crate::life::{Policy, Restart};
 
 /// A value as `tessera.dts` would have it.
 #[derive(Clone)]
 enum Value {
     Text(&'static str),
     Cells(Vec<u32>),
+    List(&'static [&'static str]),
     Flag,
 }
 
-use Value::{Cells, Flag, Text};
+use Value::{Cells, Flag, List, Text};
 
 /// A guest's node: properties, and disks with theirs.
 #[derive(Clone)]
@@ -57,6 +59,10 @@ fn put(fdt: &mut FdtWriter, properties: &[(&'static str, Value)]) {
         match value {
             Text(text) => fdt.property_string(name, text).unwrap(),
             Cells(cells) => fdt.property_array_u32(name, cells).unwrap(),
+            List(texts) => {
+                let texts = texts.iter().map(ToString::to_string).collect();
+                fdt.property_string_list(name, texts).unwrap();
+            }
             Flag => fdt.property_null(name).unwrap(),
         }
     }
@@ -134,6 +140,11 @@ fn a_guest_is_read_with_all_that_it_has() {
         .with("ramdisk", Text("initrd.img"))
         .with("bootargs", Text("console=ttyAMA0 root=/dev/vda"))
         .with("console", Text("none"))
+        .with("autostart", Text("no"))
+        .with("depends-on", List(&["db", "db"]))
+        .with("restart", Text("on-crash"))
+        .with("restart-limit", Cells(Vec::from([3])))
+        .with("stop-timeout", Cells(Vec::from([90])))
         .disk("disk", &[("partition", Text("web"))])
         .disk("disk-base", &[("partition", Text("PARTUUID=1234")), ("read-only", Flag)]);
     let config = config(&[web, Guest::new("db", &[2])]);
@@ -152,10 +163,59 @@ fn a_guest_is_read_with_all_that_it_has() {
         bootargs: "console=ttyAMA0 root=/dev/vda".into(),
         disks: Vec::from([disk("disk", "web", false), disk("disk-base", "PARTUUID=1234", true)]),
         console: ConsoleKind::None,
+        life: Lifecycle {
+            autostart: false,
+            depends_on: Vec::from(["db".into()]),
+            policy: Policy { restart: Restart::OnCrash, limit: 3 },
+            stop_timeout: 90,
+        },
     };
     assert_eq!(config.vms[0], want);
     let db = &config.vms[1];
     assert_eq!((db.vcpus(), db.console, db.ramdisk.as_ref()), (1, ConsoleKind::Pl011, None));
+    assert_eq!(db.life, Lifecycle::default());
+    assert!(db.life.autostart && db.life.policy.restart == Restart::Never);
+}
+
+#[test]
+fn what_is_wrong_about_a_guests_life_is_refused() {
+    let guest = || Guest::new("web", &[0]);
+    let want = "web/restart: \"often\" is unknown; write \"never\", \"on-crash\" or \"always\"";
+    refused(guest().with("restart", Text("often")), want);
+    let want = "web/autostart: \"maybe\" is unknown; write \"yes\" or \"no\"";
+    refused(guest().with("autostart", Text("maybe")), want);
+    refused(guest().with("stop-timeout", Cells(Vec::from([0]))), "web/stop-timeout: is not from 1");
+    refused(guest().with("restart-limit", Text("5")), "web/restart-limit: is not one number");
+    let want = "web/depends-on: there is no guest `neigbour`; did you mean `neighbour`?";
+    refused(guest().with("depends-on", List(&["neigbour"])), want);
+    refused(guest().with("depends-on", List(&["web"])), "web/depends-on: is the guest itself");
+    refused(guest().with("depends-on", Cells(Vec::from([1]))), "web/depends-on: is not a list");
+    refused(guest().with("depends-on", List(&["a", ""])), "web/depends-on: is not a list");
+}
+
+#[test]
+fn guests_that_wait_for_each_other_or_for_one_that_is_left_out_are_left_out() {
+    let waiting = |name, core, whom: &'static [&'static str]| {
+        Guest::new(name, &[core]).with("depends-on", List(whom))
+    };
+    let config = config(&[
+        waiting("a", 0, &["b"]),
+        waiting("b", 1, &["c", "free"]),
+        waiting("c", 2, &["a"]),
+        Guest::new("free", &[3]),
+    ]);
+    let said = words(&config.problems);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].starts_with("a/depends-on: `b` waits for this guest in turn"), "{said:?}");
+    assert_eq!(config.vms.len(), 1);
+
+    let bad = Guest::new("bad", &[0]).without("kernel");
+    let config = self::config(&[bad, waiting("next", 1, &["bad"]), waiting("last", 2, &["next"])]);
+    let said = words(&config.problems);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[1].starts_with("next/depends-on: `bad`, which this guest waits for, cannot"));
+    assert!(said[2].starts_with("last/depends-on: `next`, which"), "{said:?}");
+    assert_eq!(config.vms, []);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use core::cell::{Cell, RefCell};
 
 use super::Hw;
 use crate::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VmId};
+use crate::deadlines::{Deadlines, Slot};
 use crate::disk::{Accepted, DiskOp, DiskRequest, SubmitError};
 
 /// Something that was asked of the machine, in order.
@@ -41,8 +42,10 @@ pub struct FakeHw {
     pub clock: Cell<u64>,
     /// Which core this is: none of a guest's, unless set.
     pub cpu: Cell<CpuId>,
-    /// When this core wants an interrupt.
+    /// When this core's vCPU wants an interrupt.
     pub deadline: Cell<Option<u64>>,
+    /// When the core wants one for anything else.
+    pub deadlines: Deadlines,
     /// What guests printed.
     pub printed: RefCell<Vec<u8>>,
     /// What was typed for guests, not yet taken.
@@ -67,6 +70,7 @@ impl FakeHw {
             clock: Cell::new(0),
             cpu: Cell::new(CpuId(u8::MAX)),
             deadline: Cell::new(None),
+            deadlines: Deadlines::new(),
             printed: RefCell::default(),
             typed: RefCell::default(),
             disk: RefCell::default(),
@@ -162,8 +166,11 @@ impl Hw for FakeHw {
     fn tlb_invalidate_el2(&self) {
         self.note(Event::TlbEl2);
     }
-    fn set_deadline(&self, at: Option<u64>) {
-        self.deadline.set(at);
+    fn set_deadline(&self, slot: Slot, at: Option<u64>) {
+        match slot {
+            Slot::Vcpu => self.deadline.set(at),
+            _ => _ = self.deadlines.set(slot, at),
+        }
     }
     fn console_output(&self, _: VmId, byte: u8) {
         self.printed.borrow_mut().push(byte);

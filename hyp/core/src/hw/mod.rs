@@ -5,6 +5,7 @@
 //! implementation may stop the board on any other.
 
 use crate::addr::{CpuId, Ipa, Pa, VmId};
+use crate::deadlines::Slot;
 use crate::disk::{Accepted, DiskRequest, SubmitError};
 
 #[cfg(any(test, feature = "fake"))]
@@ -49,8 +50,8 @@ pub trait Hw {
     /// Invalidates all that any core's TLB holds of EL2's own translations, and waits until it is gone.
     fn tlb_invalidate_el2(&self);
 
-    /// Interrupts this core once [`Hw::now`] has reached `at`, or not at all.
-    fn set_deadline(&self, at: Option<u64>);
+    /// Interrupts this core once [`Hw::now`] has reached `at`, or not at all for this slot.
+    fn set_deadline(&self, slot: Slot, at: Option<u64>);
 
     /// A guest printed `byte`.
     fn console_output(&self, vm: VmId, byte: u8);

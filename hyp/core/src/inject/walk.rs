@@ -1,4 +1,5 @@
-//! At which level of its own tables a guest's walk left its RAM.
+//! A guest's own translation, followed in software: at which level of its tables a walk left its RAM, and where an
+//! address leads, for a back-trace of a guest.
 //!
 //! When stage 2 refuses an access that a stage 1 walk makes, the core reports the address of the descriptor, but not
 //! its level, and the external abort that the guest is due has the level in its status code. So the walk is followed
@@ -20,12 +21,16 @@ pub struct Stage1 {
     pub sctlr: u64,
 }
 
+/// SCTLR_EL1.M: addresses are translated at all.
+const SCTLR_M: u64 = 1 << 0;
 /// SCTLR_EL1.EE: tables are big-endian.
 const SCTLR_EE: u64 = 1 << 25;
 /// The bit of a virtual address that selects TTBR1_EL1 (DDI 0487 D8.2.4).
 const VA_UPPER: u64 = 1 << 55;
 /// A descriptor of a table, or of a page at the last level.
 const DESCRIPTOR_TABLE: u64 = 0b11;
+/// A descriptor of a block (DDI 0487 D8.3).
+const DESCRIPTOR_BLOCK: u64 = 0b01;
 /// Bits 47:0: guests have neither 52-bit addresses nor 128-bit descriptors.
 const ADDRESS: u64 = (1 << 48) - 1;
 
@@ -33,6 +38,28 @@ impl Stage1 {
     /// The level of the descriptor for `va` that lies in the page of `refused`; `read` gives the descriptor at an
     /// address of the guest's RAM, or `None` outside it.
     pub fn level_of(&self, va: u64, refused: Ipa, read: impl Fn(Ipa) -> Option<u64>) -> Option<u8> {
+        let mut found = None;
+        self.walk(va, |level, at| {
+            if at.align_down(PAGE_SIZE) == refused.align_down(PAGE_SIZE) {
+                found = Some(level);
+                return None;
+            }
+            read(at)
+        });
+        found
+    }
+
+    /// Where `va` leads; `read` is as for [`Stage1::level_of`]. `None` where the tables lead nowhere.
+    pub fn translate(&self, va: u64, read: impl Fn(Ipa) -> Option<u64>) -> Option<Ipa> {
+        if self.sctlr & SCTLR_M == 0 {
+            return Some(Ipa(va));
+        }
+        self.walk(va, |_, at| read(at))
+    }
+
+    /// Follows the tables for `va`; `visit` gets the level and the address of each descriptor and gives its value, or
+    /// `None` to end the walk.
+    fn walk(&self, va: u64, mut visit: impl FnMut(u8, Ipa) -> Option<u64>) -> Option<Ipa> {
         let upper = va & VA_UPPER != 0;
         let (base, size_offset) =
             if upper { (self.ttbr1, self.tcr >> 16 & 63) } else { (self.ttbr0, self.tcr & 63) };
@@ -48,14 +75,17 @@ impl Stage1 {
             let shift = granule + stride * (3 - level);
             let bits = if level == 4 - levels { input - shift } else { stride };
             let index = va >> shift & ((1 << bits) - 1);
-            let at = Ipa(table.wrapping_add(8 * index));
-            if at.align_down(PAGE_SIZE) == refused.align_down(PAGE_SIZE) {
-                return Some(level as u8);
-            }
-            let raw = read(at)?;
+            let raw = visit(level as u8, Ipa(table.wrapping_add(8 * index)))?;
             let descriptor = if self.sctlr & SCTLR_EE != 0 { raw.swap_bytes() } else { raw };
-            if descriptor & DESCRIPTOR_TABLE != DESCRIPTOR_TABLE {
-                return None;
+            let leaf = match (descriptor & DESCRIPTOR_TABLE, level) {
+                (DESCRIPTOR_TABLE, 3) => true,
+                (DESCRIPTOR_TABLE, _) => false,
+                (DESCRIPTOR_BLOCK, 1 | 2) => true,
+                _ => return None,
+            };
+            if leaf {
+                let within = (1 << shift) - 1;
+                return Some(Ipa(descriptor & ADDRESS & !within | va & within));
             }
             table = descriptor & ADDRESS & !((1 << granule) - 1);
         }
@@ -123,6 +153,23 @@ mod tests {
         let read = |at: Ipa| memory.get(&at.0).copied();
         // With 39 bits the start is level 1, whose index has all nine bits.
         assert_eq!(stage1.level_of(va & 0x7f_ffff_ffff, Ipa(NOWHERE), read), Some(3));
+    }
+
+    #[test]
+    fn an_address_leads_through_pages_and_blocks_to_a_byte() {
+        let va = 0x1234_5678_9abc;
+        let (root, mut memory) = walk(va, 0..4, 9);
+        let stage1 = Stage1 { tcr: T48, ttbr0: root, sctlr: SCTLR_M, ..Stage1::default() };
+        let to =
+            |memory: &BTreeMap<u64, u64>| stage1.translate(va, |at| memory.get(&at.0).copied());
+        assert_eq!(to(&memory), Some(Ipa(0x4000_4abc)), "the page is where `walk` puts level 4");
+        let index = va >> 21 & 511;
+        memory.insert(0x4000_2000 + 8 * index, 0x5540_0000 | DESCRIPTOR_BLOCK);
+        assert_eq!(to(&memory), Some(Ipa(0x5540_0000 | va & 0x1f_ffff)));
+        memory.insert(0x4000_2000 + 8 * index, 0);
+        assert_eq!(to(&memory), None, "an invalid descriptor leads nowhere");
+        let off = Stage1 { sctlr: 0, ..stage1 };
+        assert_eq!(off.translate(va, |_| None), Some(Ipa(va)));
     }
 
     #[test]

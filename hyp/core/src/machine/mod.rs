@@ -13,6 +13,7 @@ pub use mmio::device_at;
 
 use crate::addr::{IntId, VcpuSet};
 use crate::counters::Cause;
+use crate::deadlines::Slot;
 use crate::exit::{Exit, StageTwoAbort, SysRegAccess};
 use crate::hw::Hw;
 use crate::id_regs::reg::ID_AA64MMFR2_EL1;
@@ -152,7 +153,8 @@ fn call(
         Call::CpuOff => Next::Off,
         Call::Suspend { resume } => Next::Suspend { advance: done == Step::Advance, resume },
         Call::SystemOff => Next::Stop(StopReason::Off),
-        Call::SystemReset => Next::Stop(StopReason::Reset),
+        Call::SystemReset { warm: false } => Next::Stop(StopReason::Reset),
+        Call::SystemReset { warm: true } => Next::Stop(StopReason::WarmReset),
         Call::Workaround(id) => {
             hw.firmware_call(id, vcpu.registers.read(1));
             return done;
@@ -222,5 +224,5 @@ pub fn update_timer(vm: &Vm, vcpu: &mut Vcpu, hw: &impl Hw) {
     // The own vCPU needs no kick: it looks before it runs on.
     let _ = vm.vgic.set_ppi_level(vcpu.id(), intid, high);
     let deadline = vcpu.timer.physical_deadline(&vcpu.clock);
-    hw.set_deadline(deadline.filter(|_| !high));
+    hw.set_deadline(Slot::Vcpu, deadline.filter(|_| !high));
 }

@@ -12,6 +12,7 @@ use tessera_abi::layout::*;
 
 use super::*;
 use crate::addr::{CpuId, Ipa, Pa, VcpuId, VmId};
+use crate::attention::Attention;
 use crate::counters::{Cause, GuestCounters};
 use crate::disk::model::{AVAIL, Board, DATA, DESC, Guest, MODERN, Random, USED};
 use crate::disk::{Accepted, DiskError, DiskOp, DiskRequest, SubmitError, Tag, Window};
@@ -20,9 +21,9 @@ use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::fake::{Event, FakeHw};
 use crate::id_regs::{self, IdRegs};
 use crate::inject::inject;
-use crate::life::{Life, Phase};
 use crate::psci::{Power, PowerStates, Psci, function};
 use crate::smccc::{Mitigation, Mitigations, Services, function as smccc};
+use crate::stage2::Stage2;
 use crate::trng::Stream;
 use crate::vgic::{Model, Vgic, hcr, vmcr};
 use crate::virtio::blk::request::kind;
@@ -93,18 +94,21 @@ struct Exits<H: Hw> {
     lrs: Lrs,
 }
 
-fn guest(ram: GuestRam, disk: VirtioBlk) -> Vm {
+fn guest(hw: &FakeHw, ram: GuestRam, disk: VirtioBlk) -> Vm {
     let psci = Psci { power: PowerStates::new(2), ram: RAM_BASE..RAM_BASE + ram.size() };
     let start = Start { entry: Ipa(RAM_BASE), context: 0 };
     psci.power.switch_on(VcpuId(0), start).unwrap();
     psci.power.take_start(VcpuId(0)).unwrap();
     let mitigations = Mitigations { branch_target: Mitigation::Call, ..Mitigations::default() };
+    let stage2 = Stage2::new(hw, VmId(3), 0b0010, [].into()).unwrap();
+    hw.events();
     Vm {
         id: VmId(3),
         name: String::from("web"),
         cpus: CORES.into(),
         ram,
-        life: Life::new(2),
+        stage2,
+        attention: Attention::default(),
         services: Services { psci, mitigations, random: true },
         ids: IdRegs::from_hw(|reg| match reg {
             // AArch64 at EL0 to EL3 without AArch32; SVE (bits 35:32), RAS (31:28) and GICv3's registers are there.
@@ -127,7 +131,8 @@ fn exits() -> Exits<FakeHw> {
     let extent = Extent { ipa: Ipa(RAM_BASE), pa: Pa(RAM_PA), len: RAM_BYTES };
     let ram = GuestRam::new(vec![extent]).unwrap();
     let window = Window { first: 100, sectors: 1000, read_only: false };
-    Exits::new(hw, guest(ram, VirtioBlk::new(0, window, [0; 20])))
+    let vm = guest(&hw, ram, VirtioBlk::new(0, window, [0; 20]));
+    Exits::new(hw, vm)
 }
 
 /// As [`exits`], on a board with a GICv2.
@@ -275,7 +280,7 @@ fn calls_that_end_or_pause_a_vcpu_come_back_as_what_to_do() {
     assert_eq!(call(&mut guest, function::CPU_OFF), Next::Off);
     assert_eq!(call(&mut guest, function::SYSTEM_OFF), Next::Stop(StopReason::Off));
     assert_eq!(call(&mut guest, function::SYSTEM_RESET), Next::Stop(StopReason::Reset));
-    assert_eq!(call(&mut guest, function::SYSTEM_RESET2), Next::Stop(StopReason::Reset));
+    assert_eq!(call(&mut guest, function::SYSTEM_RESET2), Next::Stop(StopReason::WarmReset));
     let standby = Next::Suspend { advance: false, resume: None };
     assert_eq!(call(&mut guest, function::CPU_SUSPEND), standby);
 
@@ -679,11 +684,6 @@ fn the_power_button_reaches_a_guest_that_has_a_driver_and_waits_for_one_that_has
     assert_eq!(guest.hw.events(), [Event::Kick(CORES[0])]);
     guest.deliver();
     assert_eq!(guest.lrs.pending(), [VIRTIO_INTID + POWER_BUTTON_SLOT as u32]);
-
-    // The next life of the guest knows nothing of it.
-    guest.vm.reset_devices(&guest.hw);
-    assert_eq!(guest.load(BUTTON + reg::STATUS, 4), 0);
-    assert!(!guest.vm.power_button.lock().is_waiting());
 }
 
 /// The fake machine with the disk of a model board behind it.
@@ -751,8 +751,8 @@ impl Hw for BoardHw {
     fn tlb_invalidate_el2(&self) {
         self.hw.tlb_invalidate_el2();
     }
-    fn set_deadline(&self, at: Option<u64>) {
-        self.hw.set_deadline(at);
+    fn set_deadline(&self, slot: Slot, at: Option<u64>) {
+        self.hw.set_deadline(slot, at);
     }
     fn console_output(&self, vm: VmId, byte: u8) {
         self.hw.console_output(vm, byte);
@@ -776,7 +776,7 @@ fn exits_with_disk() -> Exits<BoardHw> {
     let window = Window { first: 100, sectors: 1000, read_only: false };
     let board = Board::new(MODERN, 2000, &[window]);
     let ram = GuestRam::new(board.guests[0].ram.extents().to_vec()).unwrap();
-    let vm = guest(ram, VirtioBlk::new(0, window, *b"tessera-test-disk\0\0\0"));
+    let vm = guest(board.hw, ram, VirtioBlk::new(0, window, *b"tessera-test-disk\0\0\0"));
     let hw = BoardHw { hw: board.hw, board: RefCell::new(board) };
     let mut exits = Exits::new(hw, vm);
     exits.enable_interrupts();
@@ -866,23 +866,8 @@ fn a_reset_of_a_disk_that_still_works_is_executed_again_until_it_has_ended() {
 }
 
 #[test]
-fn a_guest_that_starts_anew_finds_its_devices_as_new() {
-    let mut guest = exits_with_disk();
-    guest.bring_up();
-    guest.store_ok(UART_IMSC, 1 << 4);
-    guest.hw.hw.typed.borrow_mut().extend(b"typed for the old one");
-    guest.vm.feed_uart(&guest.hw);
-    assert!(guest.vm.reset_disks());
-    guest.vm.reset_devices(&guest.hw);
-    guest.vcpu = vcpu(0);
-    guest.lrs = Lrs { lr: [0; 4], hcr: 0 };
-    guest.deliver();
-    assert_eq!(guest.lrs.pending(), []);
-    assert_eq!(guest.load(VIRTIO_BASE + reg::STATUS, 4), 0);
-    assert_eq!(guest.load(UART_IMSC, 4), 0);
-    assert_eq!(guest.load(UART_BASE + 0x18, 4) & 1 << 4, 1 << 4, "nothing was received");
-    assert_eq!(guest.load(GICD_BASE, 4) & 3, 0);
-    assert_eq!(guest.load(GICR_SGI + 0x100, 4), 0);
+fn no_sequence_of_exits_panics_or_touches_what_is_not_the_guests() {
+    exit_at_random(exits());
 }
 
 /// A syndrome of a kind that a guest can make, aimed at its devices as often as not.
@@ -913,11 +898,6 @@ fn random_exit(random: &mut Random) -> (u64, u64, u64) {
         _ => {}
     }
     (esr, ipa | random.next() << 52, ipa >> 8 & !0xf)
-}
-
-#[test]
-fn no_sequence_of_exits_panics_or_touches_what_is_not_the_guests() {
-    exit_at_random(exits());
 }
 
 #[test]
@@ -986,7 +966,7 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
         guest.hw.printed.borrow_mut().clear();
     }
     assert!(seen.iter().all(|&count| count > 10), "each way out was taken: {seen:?}");
-    assert_eq!(guest.vm.life.phase(), Phase::Clearing, "an exit alone does not change it");
+    assert!(!guest.vm.attention.any(), "an exit alone does not change it");
     let memory = guest.hw.memory.borrow();
     let (from, to) = ((RAM_PA - guest.hw.base.0) as usize, RAM_BYTES as usize);
     assert!(memory[..from].iter().chain(&memory[from + to..]).all(|&byte| byte == 0));

@@ -12,9 +12,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use tessera_core::addr::{IntId, VmId};
 use tessera_core::board::{self, UartKind};
 use tessera_core::console::{Console, Sizes};
+use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::lock::Mutex;
-use tessera_core::vm::Vm;
 use uart::Uart;
 
 use crate::hw::El2;
@@ -72,9 +72,9 @@ pub fn with<T>(f: impl FnOnce(&mut Console) -> T) -> Option<T> {
 }
 
 /// Says `text` because of what a guest did: as long as it does not do so too often.
-pub fn about(vm: &Vm, text: fmt::Arguments<'_>) {
+pub fn about(guest: &Guest, text: fmt::Arguments<'_>) {
     let (now, hz) = (El2.now(), El2.counter_hz());
-    with(|console| console.log_about((vm.id, &vm.name), now, hz, text));
+    with(|console| console.log_about((guest.id, guest.name()), now, hz, text));
 }
 
 /// Handles interrupt `intid` if it is the UART's; whether it was. Calls `deliver` for each guest that has new input.
@@ -111,8 +111,8 @@ fn apply_flow() {
     for _ in 0..4 {
         let change = STATE.lock().console.as_mut().and_then(Console::flow_change);
         let Some((vm, hold)) = change else { return };
-        if let Some(guest) = guests::get(vm) {
-            guest.vm.hold_uart(&El2, hold);
+        if let Some(vm) = guests::get(vm).and_then(Guest::vm) {
+            vm.hold_uart(&El2, hold);
         }
     }
 }

@@ -15,10 +15,10 @@ use tessera_core::disk::virtio_blk::{VirtioDisk, device_id};
 use tessera_core::disk::{
     Accepted, Attached, Disk, DiskDriver, DiskError, DiskRequest, Registers, SubmitError, Tag,
 };
+use tessera_core::guest::DiskSeat;
 use tessera_core::hw::Hw;
 use tessera_core::life::Phase;
 use tessera_core::lock::Mutex;
-use tessera_core::virtio::blk::VirtioBlk;
 use tessera_core::vm::DiskEvent;
 
 use crate::hw::El2;
@@ -178,7 +178,7 @@ impl BoardDisk {
     }
 
     /// A device for guest `vm` at `slot`, backed by the partition that it wants.
-    pub fn attach(&mut self, vm: VmId, slot: u8, want: &DiskConfig) -> Result<VirtioBlk, String> {
+    pub fn attach(&mut self, vm: VmId, slot: u8, want: &DiskConfig) -> Result<DiskSeat, String> {
         let name = want.partition.strip_prefix("PARTUUID=").unwrap_or(&want.partition);
         let partition = self.partitions.find(name).map_err(|error| format!("{name}: {error}"))?;
         let window = partition.window(want.read_only);
@@ -187,13 +187,13 @@ impl BoardDisk {
             true => partition.partuuid.to_string(),
             false => partition.label.clone(),
         };
-        let mut id = [0; 20];
-        for (to, from) in id.iter_mut().zip(serial.bytes()) {
+        let mut name_bytes = [0; 20];
+        for (to, from) in name_bytes.iter_mut().zip(serial.bytes()) {
             *to = from;
         }
         let who = Attached { vm, device: slot };
         let owner = self.disk.attach(who, window).map_err(|error| format!("{name}: {error}"))?;
-        Ok(VirtioBlk::new(owner, window, id))
+        Ok(DiskSeat { owner, window, serial: name_bytes })
     }
 }
 
@@ -285,18 +285,20 @@ fn with_disk<T>(f: impl FnOnce(&mut Disk<Driver>) -> T) -> Option<T> {
 
 fn tell(who: Attached, done: DiskEvent, cause: Cause) {
     let Some(guest) = super::get(who.vm) else { return };
+    // There is a life: its end waits for the last request.
+    let Some(vm) = guest.vm() else { return };
     let here = cpu::current_id();
-    if cause != Cause::Lost && guest.vm.cpus.contains(&here) {
-        guest.vm.disk_event(&El2, who.device, done);
+    if cause != Cause::Lost && vm.cpus.contains(&here) {
+        vm.disk_event(&El2, who.device, done);
     } else {
         // Its own core does the work, soon: this one is another guest's, or has a lock.
-        guest.vm.disk_news.leave(who.device, done);
-        if let Some(&core) = guest.vm.cpus.first() {
+        vm.disk_news.leave(who.device, done);
+        if let Some(&core) = vm.cpus.first() {
             El2.kick(core);
         }
     }
-    if guest.vm.life.phase() != Phase::Running {
+    if guest.life.phase() != Phase::Running {
         // Its leader waits for the last request.
-        guest.vm.kick_all(&El2);
+        vm.kick_all(&El2);
     }
 }

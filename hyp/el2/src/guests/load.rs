@@ -2,13 +2,14 @@
 
 use tessera_abi::layout;
 use tessera_core::addr::{Ipa, Pa, VcpuId};
-use tessera_core::guest_dt::{self, GuestDt, Seed};
+use tessera_core::guest_dt::{self, GuestDt, Pmu, Seed};
 use tessera_core::hw::Hw;
 use tessera_core::image::{Kernel, place};
 use tessera_core::psci::Start;
+use tessera_core::vm::Vm;
 use tessera_core::vtimer::Clock;
 
-use super::Guest;
+use super::{Guest, life};
 use crate::hw::El2;
 use crate::{cache, interrupt, memory, tlb};
 
@@ -16,14 +17,14 @@ use crate::{cache, interrupt, memory, tlb};
 const CHUNK: u64 = 2 << 20;
 
 /// Takes part in clearing the guest's memory; `true` on the core that cleared the last of it, which now loads it.
-pub fn clear(guest: &Guest) -> bool {
-    let size = guest.vm.ram.size();
+pub fn clear(guest: &Guest, vm: &Vm) -> bool {
+    let size = vm.ram.size();
     let chunks = size.div_ceil(CHUNK) as u32;
     let mut lead = false;
-    while let Some(chunk) = guest.vm.life.take_chunk(chunks) {
+    while let Some(chunk) = guest.life.take_chunk(chunks) {
         let start = u64::from(chunk) * CHUNK;
         let len = CHUNK.min(size - start);
-        for piece in guest.vm.ram.pieces(Ipa(layout::RAM_BASE + start), len) {
+        for piece in vm.ram.pieces(Ipa(layout::RAM_BASE + start), len) {
             let Ok((pa, len)) = piece else { break };
             // SAFETY: whole pages of the guest's own RAM, in the direct map. No vCPU of it runs and no disk writes to
             // it: all have parked, and its requests have ended.
@@ -31,16 +32,16 @@ pub fn clear(guest: &Guest) -> bool {
         }
         // The board's devices interrupt this core too, and others wait for them.
         interrupt::outside_guest();
-        lead |= guest.vm.life.chunk_cleared(chunks);
+        lead |= guest.life.chunk_cleared(chunks);
     }
     lead
 }
 
 /// Loads kernel, ramdisk and device tree into cleared memory and lets the first vCPU start. An error says why not.
-pub fn load(guest: &Guest) -> Result<(), alloc::string::String> {
+pub fn load(guest: &Guest, vm: &Vm) -> Result<(), alloc::string::String> {
     let text = |error: &dyn core::fmt::Display| alloc::format!("{error}");
     let kernel = Kernel::open(guest.kernel).map_err(|error| text(&error))?;
-    let memory = guest.vm.ram.size();
+    let memory = vm.ram.size();
     let base = Ipa(layout::RAM_BASE);
     let tree_size = guest_dt::MAX_BYTES + guest.config.bootargs.len() as u64;
     let places = place(base, memory, &kernel, guest.ramdisk.len() as u64, tree_size)
@@ -49,51 +50,51 @@ pub fn load(guest: &Guest) -> Result<(), alloc::string::String> {
     let limit = kernel.memory_bytes();
     kernel
         .unpack(limit, |bytes| {
-            write(guest, at, bytes);
+            write(vm, at, bytes);
             at = at.offset(bytes.len() as u64);
         })
         .map_err(|error| text(&error))?;
-    write(guest, places.ramdisk, guest.ramdisk);
+    write(vm, places.ramdisk, guest.ramdisk);
     let ramdisk = guest.ramdisk.len() as u64;
     let tree = guest_dt::build(&GuestDt {
         vcpus: guest.config.vcpus(),
-        gic: guest.vm.vgic.model(),
+        gic: vm.vgic.model(),
         memory,
         bootargs: &guest.config.bootargs,
         ramdisk: (ramdisk > 0).then_some((places.ramdisk, ramdisk)),
-        uart: guest.vm.uart.is_some(),
-        disks: guest.vm.disks.len(),
-        pmu: guest.pmu,
-        seed: seed(guest),
+        uart: vm.uart.is_some(),
+        disks: vm.disks.len(),
+        pmu: life::parts().map_or(Pmu::None, |parts| parts.pmu),
+        seed: seed(vm),
     });
-    write(guest, places.tree, &tree);
+    write(vm, places.tree, &tree);
     // Instructions were written, and translations of the guest's last life may be cached.
     cache::invalidate_instructions();
-    tlb::invalidate_vm(guest.vm.id);
-    *guest.vm.clock.lock() = Clock::starting(El2.now());
+    tlb::invalidate_vm(vm.id);
+    *vm.clock.lock() = Clock::starting(El2.now());
     let start = Start { entry: places.kernel, context: places.tree.0 };
-    guest.vm.services.psci.power.switch_on(VcpuId(0), start).map_err(|_| "vCPU 0 is on".into())
+    vm.services.psci.power.switch_on(VcpuId(0), start).map_err(|_| "vCPU 0 is on".into())
 }
 
-fn seed(guest: &Guest) -> Option<Seed> {
+fn seed(vm: &Vm) -> Option<Seed> {
     let mut seed = [0; core::mem::size_of::<Seed>()];
-    guest.vm.random.lock().as_mut()?.fill(&mut seed);
+    vm.random.lock().as_mut()?.fill(&mut seed);
     Some(seed)
 }
 
 /// Copies into the guest's memory, and out of the caches: it starts with its own off.
-fn write(guest: &Guest, at: Ipa, bytes: &[u8]) {
+fn write(vm: &Vm, at: Ipa, bytes: &[u8]) {
     let mut at = at;
     for part in bytes.chunks(CHUNK as usize) {
-        write_part(guest, at, part);
+        write_part(vm, at, part);
         at = at.offset(part.len() as u64);
         interrupt::outside_guest();
     }
 }
 
-fn write_part(guest: &Guest, at: Ipa, bytes: &[u8]) {
+fn write_part(vm: &Vm, at: Ipa, bytes: &[u8]) {
     let mut rest = bytes;
-    for piece in guest.vm.ram.pieces(at, bytes.len() as u64) {
+    for piece in vm.ram.pieces(at, bytes.len() as u64) {
         let Ok((pa, len)) = piece else { return };
         let Some((now, later)) = rest.split_at_checked(len as usize) else { return };
         El2.write(pa, now);

@@ -1,60 +1,33 @@
-//! The guests of this board: built from the bundle, cleared and loaded by their own cores, looked up by number.
+//! The guests of this board: defined from the bundle, built and torn down life by life, looked up by number.
 
 mod build;
 mod disk;
 mod files;
+mod life;
 mod load;
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use spin::Once;
 use tessera_core::addr::{CpuId, VcpuId, VmId};
 use tessera_core::board::Board;
-use tessera_core::config::VmConfig;
-use tessera_core::counters::Observed;
-use tessera_core::guest_dt::Pmu;
-use tessera_core::stage2::Stage2;
-use tessera_core::vm::Vm;
+use tessera_core::deadlines::Slot;
+use tessera_core::guest::Guest;
+use tessera_core::hw::Hw;
+use tessera_core::life::{Due, Request, State, StopReason, Verdict};
 
 pub use disk::{check as check_disk, interrupt as disk_interrupt, submit as disk_submit};
 pub use files::help as help_hashing;
+pub use life::{build, give_back};
 pub use load::{clear, load};
 
 use crate::hw::El2;
-use crate::{accounts, console};
-
-/// A guest with what the board keeps for it.
-pub struct Guest {
-    /// What its vCPUs share.
-    pub vm: Arc<Vm>,
-    /// What the configuration says of it.
-    config: VmConfig,
-    /// Its kernel, as the bundle has it.
-    kernel: &'static [u8],
-    /// Its performance monitors.
-    pmu: Pmu,
-    /// Its ramdisk.
-    ramdisk: &'static [u8],
-    /// Its physical address space. Nothing changes it while the guest runs.
-    stage2: Stage2,
-}
-
-impl Guest {
-    /// What is written down about `vcpu`, one of its own.
-    pub fn observed(&self, vcpu: VcpuId) -> &Observed {
-        &self.vm.counters.vcpus[usize::from(vcpu.0)]
-    }
-
-    /// VTTBR_EL2.
-    pub fn vttbr(&self) -> u64 {
-        self.stage2.vttbr()
-    }
-}
+use crate::{accounts, console, power};
 
 static GUESTS: Once<Vec<Guest>> = Once::new();
 
-/// All guests, or `None` before they are built.
+/// All guests, or `None` before they are defined.
 pub fn all() -> Option<&'static [Guest]> {
     GUESTS.get().map(Vec::as_slice)
 }
@@ -67,22 +40,23 @@ pub fn get(id: VmId) -> Option<&'static Guest> {
 /// The guest and the vCPU that core `cpu` runs, if it runs any.
 pub fn seat(cpu: CpuId) -> Option<(&'static Guest, VcpuId)> {
     all()?.iter().find_map(|guest| {
-        let place = guest.vm.cpus.iter().position(|&core| core == cpu)?;
+        let place = guest.cores().iter().position(|&core| core == cpu)?;
         Some((guest, VcpuId(place as u8)))
     })
 }
 
-/// Builds the guests of the board's bundle. Their own cores clear, load and run them (`main_loop`).
+/// Defines the guests of the board's bundle and starts those that are to start with it. Their own cores build, clear,
+/// load and run them (`main_loop`).
 pub fn start(board: &Board<'_>, began: u64) {
     accounts::begin(board.bootargs, began);
-    let guests = build::build(board);
-    let names: Vec<&str> = guests.iter().map(Guest::console_name).collect();
+    let guests = build::define(board);
+    let names: Vec<&str> = guests.iter().map(console_name).collect();
     console::add_guests(&names);
     for guest in &guests {
-        let (vm, config) = (&guest.vm, &guest.config);
+        let config = &guest.config;
         log::info!(
             "{}: {} vCPUs on cores {:?}, {} MiB",
-            vm.name,
+            config.name,
             config.vcpus(),
             config.cpus.iter().map(|core| core.0).collect::<Vec<_>>(),
             config.memory >> 20
@@ -93,14 +67,64 @@ pub fn start(board: &Board<'_>, began: u64) {
     }
     log::info!("keys: Ctrl-] switches between guests, Ctrl-] ? helps");
     GUESTS.call_once(|| guests);
+    start_waiting();
     for guest in all().into_iter().flatten() {
-        guest.vm.kick_all(&El2);
+        // Also those that do not start: their cores wait for the guests to be defined.
+        guest.kick_all(&El2);
     }
 }
 
-impl Guest {
-    fn console_name(&self) -> &str {
-        // The console leaves out who has no name.
-        if self.vm.uart.is_some() { &self.vm.name } else { "" }
+/// The console leaves out who has no name.
+fn console_name(guest: &Guest) -> &str {
+    match guest.config.console {
+        tessera_core::config::ConsoleKind::None => "",
+        tessera_core::config::ConsoleKind::Pl011 => guest.name(),
+    }
+}
+
+/// Starts those that wait for nobody any more.
+pub fn start_waiting() {
+    let all = all().unwrap_or_default();
+    let runs = |name: &str| {
+        let guest = all.iter().find(|guest| guest.name() == name);
+        guest.is_some_and(|guest| guest.life.state() == State::Running)
+    };
+    for guest in all.iter().filter(|guest| guest.waits.load(Ordering::Relaxed)) {
+        if guest.config.life.depends_on.iter().all(|name| runs(name)) {
+            // Another core may have started it just now.
+            let _ = guest.ask(Request::Start, &El2);
+        }
+    }
+}
+
+/// Does what `guest` has to do by the clock, and sets this core's deadline to when there is more of it. For a core of
+/// the guest.
+pub fn watch(guest: &'static Guest) {
+    match guest.life.due(El2.now()) {
+        Due::Nothing => {}
+        Due::Build => guest.kick_all(&El2),
+        Due::NotListening => {
+            let name = guest.name();
+            log::warn!(
+                "{name} does not listen to its power button and runs on; `kill` does not ask"
+            );
+        }
+    }
+    El2.set_deadline(Slot::Guest, guest.life.deadline());
+}
+
+/// `guest` ended and does not start by itself: says who waits for it, and turns the board off where no guest is left,
+/// unless it was somebody outside who ended it.
+pub fn went_down(guest: &Guest, reason: StopReason) {
+    let all = all().unwrap_or_default();
+    for other in all.iter().filter(|other| other.waits.load(Ordering::Relaxed)) {
+        if other.config.life.depends_on.iter().any(|name| name == guest.name()) {
+            log::warn!("{} is not started: it waits for {}", other.name(), guest.name());
+        }
+    }
+    if reason.verdict() != Verdict::Killed && all.iter().all(|guest| guest.life.state().is_down()) {
+        log::info!("all guests have stopped; the board goes off");
+        console::flush();
+        power::off();
     }
 }
