@@ -8,6 +8,7 @@
 mod button;
 mod bytes;
 mod exits;
+mod files;
 mod monitor;
 mod queue;
 mod trees;
@@ -41,8 +42,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: trees::config, seeds: trees::config_seeds },
     Target { name: "exits", run: exits::run, seeds: exits::seeds },
     Target { name: "fdt", run: trees::fdt, seeds: trees::board_seeds },
+    Target { name: "kernel", run: files::kernel, seeds: files::kernel_seeds },
     Target { name: "monitor_line", run: monitor::line, seeds: monitor::line_seeds },
     Target { name: "monitor_protocol", run: monitor::protocol, seeds: monitor::protocol_seeds },
+    Target { name: "partitions", run: files::partitions, seeds: files::partition_seeds },
     Target { name: "power_button", run: button::run, seeds: button::seeds },
     Target { name: "vgic_any", run: vgic::any_accesses, seeds: vgic::seeds },
     Target { name: "vgic_v2", run: vgic::v2, seeds: vgic::seeds },

@@ -94,3 +94,13 @@ fn each_request_gets_whole_lines_and_one_end() {
 fn no_driver_makes_the_power_button_write_elsewhere() {
     fed("power_button", 2000, 500);
 }
+
+#[test]
+fn no_kernel_unpacks_to_more_than_is_allowed() {
+    fed("kernel", 3000, 500);
+}
+
+#[test]
+fn no_table_makes_a_partition_leave_the_disk_or_meet_another() {
+    fed("partitions", 1500, 500);
+}

@@ -1,0 +1,207 @@
+//! What a user's disk and bundle bring: partition tables and kernels.
+
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::{Choices, Random};
+use crate::addr::Ipa;
+use crate::disk::partitions::{BlockRead, Partitions};
+use crate::disk::{SECTOR_SIZE, Sector};
+use crate::image::{Kernel, place};
+
+const SECTOR: usize = SECTOR_SIZE as usize;
+
+/// CRC-32 as zlib, gzip and GPT have it, bit by bit.
+fn crc32<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u32 {
+    let step = |crc: u32, _| if crc & 1 != 0 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.into_iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}
+
+/// A kernel file. Where its first byte is odd, what follows is packed into a sound gzip stream first. What is unpacked is
+/// never more than allowed, and a packed kernel is judged as an unpacked one. Returns whether it is a kernel.
+pub fn kernel(bytes: &[u8]) -> usize {
+    let mut choices = Choices::new(bytes);
+    let (packed, limit) = (choices.byte() & 1 != 0, u64::from(choices.word() & 0x1_ffff));
+    let content = choices.rest();
+    let file = if packed { gzip(content) } else { content.to_vec() };
+    let Ok(kernel) = Kernel::open(&file) else {
+        assert!(!packed || Kernel::open(content).is_err() || content.starts_with(&[0x1f, 0x8b, 8]));
+        return 0;
+    };
+    let mut total = 0;
+    let result = kernel.unpack(limit, |piece| total += piece.len() as u64);
+    assert!(total <= limit);
+    if let Ok(len) = result {
+        assert_eq!(len, total);
+        assert!(!packed || len == content.len() as u64);
+    }
+    let (base, size) = (Ipa(0x4000_0000), limit << 12);
+    if let Ok(placed) = place(base, size, &kernel, limit, 0x1000) {
+        assert!(
+            base <= placed.kernel && placed.kernel < placed.tree && placed.tree < placed.ramdisk
+        );
+        assert!(placed.ramdisk.0 + limit <= base.0 + size);
+        assert!(placed.tree.0 - placed.kernel.0 >= kernel.memory_bytes());
+    }
+    1
+}
+
+/// `content` in one stored block (RFC 1951 3.2.4, RFC 1952), as far as that holds it.
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let content = &content[..content.len().min(0xffff)];
+    let len = content.len() as u16;
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1];
+    file.extend([len.to_le_bytes(), (!len).to_le_bytes()].concat());
+    file.extend_from_slice(content);
+    file.extend([crc32(content).to_le_bytes(), u32::from(len).to_le_bytes()].concat());
+    file
+}
+
+pub fn kernel_seeds() -> Vec<Vec<u8>> {
+    let mut image = vec![0; 0x200];
+    image[..2].copy_from_slice(b"MZ");
+    image[17] = 0x10;
+    image[56..60].copy_from_slice(b"ARM\x64");
+    image[0x3c] = 0x40;
+    image[0x40..0x44].copy_from_slice(b"PE\0\0");
+    image[0x46] = 1;
+    image[0x40 + 24 + 17] = 1;
+    let with = |how: u8| [&[how, 0, 0x10, 0, 0], &image[..]].concat();
+    let packed = [&[0, 0, 0x10, 0, 0], &gzip(&image)[..]].concat();
+    vec![with(0), with(1), packed]
+}
+
+/// A disk of which only some sectors are not empty.
+struct Disk {
+    sectors: u64,
+    written: Vec<(u64, [u8; SECTOR])>,
+    reads: u32,
+}
+
+impl Disk {
+    fn sector(&mut self, at: u64) -> &mut [u8; SECTOR] {
+        let place = self.written.iter().position(|(place, _)| *place == at);
+        let place = place.unwrap_or_else(|| {
+            self.written.push((at, [0; SECTOR]));
+            self.written.len() - 1
+        });
+        &mut self.written[place].1
+    }
+
+    /// Puts the checksums of the GPT whose header is at `header` right (UEFI 2.10 5.3.2).
+    fn mend(&mut self, header: u64, entries: u64) {
+        let all: Vec<u8> = (entries..entries + 32).flat_map(|at| *self.sector(at)).collect();
+        let head = self.sector(header);
+        head[88..92].copy_from_slice(&crc32(&all).to_le_bytes());
+        head[16..20].fill(0);
+        let crc = crc32(&head[..92]);
+        head[16..20].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+impl BlockRead for Disk {
+    type Error = &'static str;
+
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    fn read(&mut self, sector: u64, into: &mut [Sector]) -> Result<(), Self::Error> {
+        self.reads += 1;
+        for (at, to) in (sector..).zip(into) {
+            assert!(at < self.sectors, "sector {at} of {}", self.sectors);
+            let found = self.written.iter().find(|(place, _)| *place == at);
+            *to = Sector(found.map_or([0; SECTOR], |(_, bytes)| *bytes));
+        }
+        Ok(())
+    }
+}
+
+/// Places of the GPT that [`partitions`] begins with: header, entries, and both for the backup.
+const LAST: u64 = 2047;
+const TABLES: [(u64, u64); 2] = [(1, 2), (LAST, LAST - 32)];
+
+/// A disk with an MBR or, where the first byte is odd, a GPT, and bytes changed in it. No partition leaves the disk or
+/// meets another, after few reads. Returns how many partitions there are.
+pub fn partitions(bytes: &[u8]) -> usize {
+    let mut choices = Choices::new(bytes);
+    let how = choices.byte();
+    let mut disk = if how & 1 != 0 { gpt() } else { mbr() };
+    while !choices.is_over() {
+        let at = choices.pick(&[0, 0, 1, 1, 2, 3, LAST, LAST, LAST - 32, 100, 200]);
+        let (offset, len) = (choices.below(SECTOR as u64) as usize, 1 + choices.below(4) as usize);
+        let value = choices.take::<4>();
+        let room = disk.sector(at)[offset..].iter_mut();
+        room.zip(&value[..len]).for_each(|(byte, new)| *byte = *new);
+    }
+    if how & 2 != 0 {
+        TABLES.iter().for_each(|&(header, entries)| disk.mend(header, entries));
+    }
+    if how & 4 != 0 {
+        disk.sectors = u64::from(how >> 3) * 80;
+    }
+    let read = Partitions::read(&mut disk);
+    assert!(disk.reads <= 65, "{} reads", disk.reads);
+    let Ok(found) = read else { return 0 };
+    for (n, one) in found.partitions.iter().enumerate() {
+        let end = one.first.checked_add(one.sectors).expect("a partition that wraps");
+        assert!(one.first > 0 && one.sectors > 0 && end <= disk.sectors, "{one:?}");
+        for other in &found.partitions[..n] {
+            assert!(end <= other.first || other.first + other.sectors <= one.first, "{found:?}");
+        }
+        assert!(!one.partuuid.to_string().is_empty());
+    }
+    found.partitions.len()
+}
+
+fn mbr() -> Disk {
+    let mut disk = Disk { sectors: LAST + 1, written: Vec::new(), reads: 0 };
+    let mut entry = |sector: u64, n: usize, kind: u8, first: u32, count: u32| {
+        let table = disk.sector(sector);
+        let at = 446 + 16 * n;
+        table[at + 4] = kind;
+        table[at + 8..at + 16]
+            .copy_from_slice(&[first.to_le_bytes(), count.to_le_bytes()].concat());
+        table[510..].copy_from_slice(&[0x55, 0xaa]);
+    };
+    entry(0, 0, 0x83, 10, 50);
+    entry(0, 1, 5, 100, 400);
+    entry(100, 0, 0x83, 10, 50);
+    entry(100, 1, 5, 100, 100);
+    entry(200, 0, 0x83, 10, 50);
+    disk
+}
+
+fn gpt() -> Disk {
+    let mut disk = Disk { sectors: LAST + 1, written: Vec::new(), reads: 0 };
+    let first = disk.sector(0);
+    first[450] = 0xee;
+    first[510..].copy_from_slice(&[0x55, 0xaa]);
+    for (header, entries) in TABLES {
+        for n in 0..2u64 {
+            let entry = &mut disk.sector(entries)[128 * n as usize..][..128];
+            entry[..16].fill(0x11);
+            entry[16..32].fill(n as u8 + 1);
+            entry[32..40].copy_from_slice(&(40 + 100 * n).to_le_bytes());
+            entry[40..48].copy_from_slice(&(139 + 100 * n).to_le_bytes());
+            entry[56] = b'a' + n as u8;
+        }
+        let other = LAST + 1 - header;
+        let head = disk.sector(header);
+        head[..8].copy_from_slice(b"EFI PART");
+        head[10] = 1;
+        head[12] = 92;
+        for (at, value) in [(24, header), (32, other), (40, 34), (48, LAST - 33), (72, entries)] {
+            head[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        (head[80], head[84]) = (128, 128);
+        disk.mend(header, entries);
+    }
+    disk
+}
+
+pub fn partition_seeds() -> Vec<Vec<u8>> {
+    let noise = |how: u8, seed| [&[how], &Random(seed).bytes(24)[..]].concat();
+    vec![vec![0], vec![1], noise(0, 1), noise(1, 2), noise(3, 3), noise(3, 4)]
+}
