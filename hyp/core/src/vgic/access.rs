@@ -168,7 +168,7 @@ impl Vgic {
 
     /// Whether vCPUs have yet to fold what a write took from them: Register Write Pending.
     pub(super) fn write_pending(&self, of: VcpuSet) -> bool {
-        self.recalls.load(Relaxed) & of.0 != 0
+        self.recalls.load(Relaxed) & !self.off.load(Relaxed) & of.0 != 0
     }
 
     fn words(&self, which: Which) -> &Bank {

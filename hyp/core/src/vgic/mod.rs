@@ -96,7 +96,8 @@ pub struct Vgic {
     control: AtomicU32,
     /// vCPUs that were recalled and have not folded yet.
     recalls: AtomicU8,
-    /// vCPUs that are off: nothing of theirs is in a list register, so a recall of theirs is done at once.
+    /// vCPUs that are off: nothing of theirs is in a list register, so a recall of theirs counts as done, also one that
+    /// comes while they go off.
     off: AtomicU8,
     cpus: [Shared; MAX_VCPUS],
     /// The SPIs. Changed only with `routes` locked.
@@ -313,7 +314,7 @@ impl Vgic {
     fn announce(&self, vcpu: VcpuId, news: u32) -> VcpuSet {
         let set = VcpuSet::only(vcpu);
         if news & RECALL != 0 {
-            self.recalls.fetch_or(set.0 & !self.off.load(Relaxed), Release);
+            self.recalls.fetch_or(set.0, Release);
         }
         self.shared(vcpu).news.fetch_or(news, Release);
         set

@@ -8,7 +8,7 @@ use crate::addr::{IntId, VcpuId, VcpuSet};
 use crate::fuzz::Random;
 use crate::vgic::fake::{FakeCpu, INTID, SPURIOUS};
 use crate::vgic::fake::{GICR_STRIDE, Guest, SGI};
-use crate::vgic::{Model, Vgic, VgicCpu, vmcr};
+use crate::vgic::{ListRegisters, Model, Vgic, VgicCpu, vmcr};
 
 /// The vCPUs of a guest that take SGIs and pulses of SPIs: when each interrupt was last raised and last taken.
 struct Times {
@@ -257,6 +257,49 @@ fn live(
             idle = false;
         }
     }
+}
+
+/// List registers of a vCPU that is recalled the moment they are given up.
+struct Recalled<'a> {
+    cpu: &'a mut FakeCpu,
+    vgic: &'a Vgic,
+    vcpu: u64,
+}
+
+impl ListRegisters for Recalled<'_> {
+    fn count(&self) -> usize {
+        self.cpu.count()
+    }
+    fn read(&self, index: usize) -> u64 {
+        self.cpu.read(index)
+    }
+    fn write(&mut self, index: usize, value: u64) {
+        self.cpu.write(index, value);
+    }
+    fn empty(&self) -> u32 {
+        self.cpu.empty()
+    }
+    fn machine_control(&self) -> u64 {
+        self.cpu.machine_control()
+    }
+    fn control(&self) -> u64 {
+        self.cpu.control()
+    }
+    fn set_control(&mut self, value: u64) {
+        self.cpu.set_control(value);
+        let disable = self.vcpu * GICR_STRIDE + SGI + 0x180;
+        let kick = self.vgic.gicr_write(disable, 4, 1).unwrap();
+        assert_eq!(kick, VcpuSet(1 << self.vcpu));
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_vcpu_that_goes_off_while_it_is_recalled() {
+    let mut g = Guest::new(2);
+    let (me, cpu) = &mut g.cpus[1];
+    let _ = g.vgic.park(me, &mut Recalled { cpu, vgic: &g.vgic, vcpu: 1 }, true);
+    assert_eq!(g.gicd_read(0, 0) >> 31, 0, "GICD_CTLR.RWP");
+    assert_eq!(g.gicr_read(0, GICR_STRIDE), 0, "GICR_CTLR.RWP");
 }
 
 #[test]
