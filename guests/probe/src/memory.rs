@@ -62,7 +62,7 @@ fn atomics(machine: &Machine) {
         }
     }
     smp::start(machine, 1, add);
-    timer::wait_for(1_000_000, || RUNNING.load(SeqCst) == 1);
+    timer::comes(|| RUNNING.load(SeqCst) == 1);
     add(0);
     smp::wait_off(machine, 1);
     equal("exclusives of two cpus lose nothing", SUM.load(SeqCst), 2 * ROUNDS);

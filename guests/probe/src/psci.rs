@@ -94,7 +94,7 @@ fn second_cpu(machine: &Machine) {
     let info = || call(AFFINITY_INFO, [second, 0, 0]);
     equal("the second cpu is off", info(), 1);
     equal("cpu_on of the second cpu", smp::start(machine, 1, report_and_wait), 0);
-    check("it runs", timer::wait_for(1_000_000, || SECOND.load(SeqCst) != 0));
+    check("it runs", timer::comes(|| SECOND.load(SeqCst) != 0));
     equal("it has its own mpidr", SECOND.load(SeqCst) & 0xff_00ff_ffff, second);
     equal("affinity_info says on", info(), 0);
     equal("cpu_on again", call(CPU_ON, [second, smp::entry(), 1]), ALREADY_ON);
@@ -133,7 +133,7 @@ fn power_down(machine: &Machine) {
         gic::disable(timer::VIRTUAL);
     }
     smp::start(machine, 1, fall_asleep);
-    let woke = timer::wait_for(1_000_000, || CAME_BACK.load(SeqCst) != 0);
+    let woke = timer::comes(|| CAME_BACK.load(SeqCst) != 0);
     check("cpu_suspend to power down ends with the interrupt", woke);
     check("and the cpu goes off", smp::wait_off(machine, 1));
 }

@@ -25,9 +25,9 @@ pub fn count(number: usize, intid: u32) -> u32 {
     COUNT[number & 1][intid as usize].load(SeqCst)
 }
 
-/// Takes interrupts on this CPU until `number` has taken `intid` `wanted` times, or 200 ms have passed; gives the count.
+/// Takes interrupts on this CPU until `number` has taken `intid` `wanted` times, or it does not come; gives the count.
 pub fn wait(number: usize, intid: u32, wanted: u32) -> u32 {
-    cpu::with_irqs(|| timer::wait_for(200_000, || count(number, intid) >= wanted));
+    cpu::with_irqs(|| timer::comes(|| count(number, intid) >= wanted));
     count(number, intid)
 }
 

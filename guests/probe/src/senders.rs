@@ -241,7 +241,7 @@ fn filters(machine: &Machine) {
     gic::send_sgi(6, u16::from(!all));
     let wanted = [(1, all & !1), (2, last), (3, all & !1), (4, 0), (5, all & !1), (6, 0)];
     let right = || wanted.iter().all(|(sgi, cpus)| heard(*sgi) == *cpus);
-    timer::wait_for(500_000, right);
+    timer::comes(right);
     for (what, (sgi, cpus)) in [
         "to all but the sender",
         "to a list of one",

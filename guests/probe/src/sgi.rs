@@ -128,7 +128,7 @@ fn routed(machine: &Machine) {
         gic::v2::route(FREE_SPI, 3);
         for _ in 0..TIMES {
             set(ISPENDR, FREE_SPI);
-            timer::wait_for(100_000, || !get(ISPENDR, FREE_SPI));
+            cpu::with_irqs(|| timer::comes(|| !get(ISPENDR, FREE_SPI)));
             seen::after_a_while(0, FREE_SPI);
         }
         let taken = seen::count(0, FREE_SPI) + seen::count(1, FREE_SPI);
@@ -143,7 +143,7 @@ fn rerouted(machine: &Machine) {
     seen::watch(FREE_SPI);
     DOING.store(DEAF, SeqCst);
     gic::send_sgi(LOOK, 2);
-    check("the second cpu is deaf", timer::wait_for(100_000, || IS_DEAF.load(SeqCst) == 1));
+    check("the second cpu is deaf", timer::comes(|| IS_DEAF.load(SeqCst) == 1));
     gic::route(FREE_SPI, machine.cpus()[1]);
     set(ISPENDR, FREE_SPI);
     equal("pending at a deaf cpu it does not come here", seen::after_a_while(0, FREE_SPI), 0);
@@ -152,7 +152,7 @@ fn rerouted(machine: &Machine) {
     equal("routed here it does", seen::wait(0, FREE_SPI, 1), 1);
     check("and pends no more", !get(ISPENDR, FREE_SPI));
     DOING.store(WAIT, SeqCst);
-    timer::wait_for(100_000, || IS_DEAF.load(SeqCst) == 0);
+    timer::comes(|| IS_DEAF.load(SeqCst) == 0);
     equal("and not there, when it hears again", seen::after_a_while(1, FREE_SPI), 0);
 }
 

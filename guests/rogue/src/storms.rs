@@ -88,7 +88,7 @@ pub fn still_works(tally: &mut Tally) {
     let arrives = |send: &dyn Fn()| {
         let before = TAKEN.load(Relaxed);
         send();
-        cpu::with_irqs(|| timer::wait_for(500_000, || TAKEN.load(Relaxed) != before))
+        cpu::with_irqs(|| timer::comes(|| TAKEN.load(Relaxed) != before))
     };
     for round in 0..20 {
         if !arrives(&|| gic::set(ISPENDR, FREE_SPI)) {

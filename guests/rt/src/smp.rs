@@ -27,7 +27,7 @@ pub fn start(machine: &Machine, number: usize, work: fn(usize)) -> i64 {
     place.store(work as usize, Release);
     let answer = psci::call(psci::CPU_ON, [*affinity, entry(), number as u64]);
     if answer == 0 {
-        timer::wait_for(1_000_000, || place.load(Acquire) == 0);
+        timer::comes(|| place.load(Acquire) == 0);
     }
     answer
 }
@@ -42,7 +42,7 @@ pub fn prepare(number: usize, work: fn(usize)) {
 /// Waits until CPU `number` is off.
 pub fn wait_off(machine: &Machine, number: usize) -> bool {
     let Some(affinity) = machine.cpus().get(number) else { return false };
-    timer::wait_for(1_000_000, || psci::call(psci::AFFINITY_INFO, [*affinity, 0, 0]) == 1)
+    timer::comes(|| psci::call(psci::AFFINITY_INFO, [*affinity, 0, 0]) == 1)
 }
 
 pub(crate) fn run(number: usize) -> ! {

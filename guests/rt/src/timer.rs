@@ -34,7 +34,8 @@ pub fn disarm() {
     msr!("cntv_ctl_el0", 0);
 }
 
-/// Waits until `done` or so many microseconds are over, and says whether it was `done`.
+/// Waits until `done` or so many microseconds are over, and says whether it was `done`. For what need not come: see
+/// [`comes`].
 pub fn wait_for(micros: u64, mut done: impl FnMut() -> bool) -> bool {
     let end = now() + ticks(micros);
     loop {
@@ -46,6 +47,15 @@ pub fn wait_for(micros: u64, mut done: impl FnMut() -> bool) -> bool {
         }
         core::hint::spin_loop();
     }
+}
+
+/// How long [`comes`] waits, in microseconds: half a minute. A guest cannot tell what is late from what is lost, and on a
+/// host whose cores are shared or stolen a CPU may be late by seconds through nobody's fault.
+const PATIENCE: u64 = 30_000_000;
+
+/// Waits for what has to come, and says whether it came. Where it does not, that takes its time.
+pub fn comes(done: impl FnMut() -> bool) -> bool {
+    wait_for(PATIENCE, done)
 }
 
 /// Waits.

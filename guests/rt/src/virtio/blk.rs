@@ -149,17 +149,16 @@ impl Blk {
 
     /// Waits for a request; `idle`, with IRQ masked, is how. Gives the bytes that the device says it wrote.
     pub fn wait_with(&mut self, slot: usize, idle: fn()) -> Result<u32, u8> {
-        let end = timer::now() + timer::ticks(5_000_000);
-        loop {
+        let comes = timer::comes(|| {
             self.reap();
-            if !self.busy[slot] {
-                break;
+            if self.busy[slot] {
+                idle();
+                cpu::with_irqs(|| ());
             }
-            if timer::now() > end {
-                return Err(TIMEOUT);
-            }
-            idle();
-            cpu::with_irqs(|| ());
+            !self.busy[slot]
+        });
+        if !comes {
+            return Err(TIMEOUT);
         }
         match read8(self.page(slot) + STATUS_AT) {
             OK => Ok(self.written[slot]),

@@ -21,9 +21,12 @@ fn one_guest_computes_undisturbed_while_the_other_attacks_in_every_way(machine: 
     target.be_patient(3);
     start_checksums(machine, &mut target);
     let done = target.line("web", "ROGUE-DONE");
-    let said = target.said("web");
-    assert_eq!(number(&done, "broken"), 0, "{said}");
-    assert_eq!(number(&done, "attacks"), ATTACKS, "{said}");
-    assert_eq!(said.matches("survived ").count() as u64, ATTACKS, "{said}");
+    if number(&done, "broken") != 0 {
+        target.fail(&format!("promises are broken: {done}"));
+    }
+    let survived = target.said("web").matches("survived ").count() as u64;
+    if (number(&done, "attacks"), survived) != (ATTACKS, ATTACKS) {
+        target.fail(&format!("{survived} attacks were survived: {done}"));
+    }
     check_checksums(&mut target);
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use tessera_system_tests::artefacts::{Artefact, run};
 use tessera_system_tests::{Boot, EVERY, GICV3, Guest, Machine, Qemu, Scene, Target, VIRT, tests};
 
-use crate::{number, partitions, web_and_db};
+use crate::{number, partitions, promises_are_kept, web_and_db};
 
 tests! {
     EVERY:
@@ -165,9 +165,6 @@ fn eight_guests_with_a_core_each_fill_a_board(machine: Machine) {
     let qemu = Qemu { cores: 8, ..Qemu::new(machine) };
     let mut target = Target::start(qemu.board(&Boot { bundle, disk: None }), &names);
     for name in names {
-        let done = target.line(name, "PROBE-DONE");
-        if number(&done, "failed") != 0 {
-            target.fail(&format!("{name} found promises broken"));
-        }
+        promises_are_kept(&mut target, name);
     }
 }

@@ -16,7 +16,7 @@ mod shelf;
 
 use std::process::ExitCode;
 
-use tessera_system_tests::{Guest, Partition, harness};
+use tessera_system_tests::{Guest, Partition, Target, harness};
 
 fn main() -> ExitCode {
     harness::run(&[
@@ -41,6 +41,16 @@ fn web_and_db() -> [Guest; 2] {
 
 fn partitions() -> [Partition; 2] {
     [Partition::ext4("web", 16, "this is web"), Partition::ext4("db", 24, "this is db")]
+}
+
+/// Waits for the last line of a guest that checks promises, all of which have to be kept.
+#[track_caller]
+fn promises_are_kept(target: &mut Target, who: &str) -> String {
+    let done = target.line(who, "PROBE-DONE");
+    if number(&done, "failed") != 0 {
+        target.fail(&format!("promises are broken: {done}"));
+    }
+    done
 }
 
 /// The number of `key=N` in a line.
