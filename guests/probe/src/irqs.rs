@@ -31,6 +31,7 @@ pub fn run(_: &Machine) {
     preemption();
     end_modes();
     pending_again();
+    changed_while_active();
     level();
     sleep();
     (FIRST..=LAST).for_each(gic::disable);
@@ -187,6 +188,19 @@ fn pending_again() {
     set(ICACTIVER, FIRST);
     timer::sleep(100);
     same("made inactive it does", drain::<2>(), [FIRST, NONE]);
+}
+
+/// An active interrupt ends, whatever its priority has become.
+fn changed_while_active() {
+    set(ISPENDR, FIRST);
+    equal("an interrupt is acknowledged, whose priority changes", gic::acknowledge(), FIRST);
+    gic::set_priority(FIRST, 0x40);
+    gic::end(FIRST);
+    check("its end ends it", !get(ISACTIVER, FIRST));
+    equal("and drops the priority that it had", gic::running(), 0xff);
+    set(ISPENDR, FIRST);
+    same("it comes again", drain::<2>(), [FIRST, NONE]);
+    gic::set_priority(FIRST, DEFAULT_PRIORITY);
 }
 
 /// The UART's transmitter as a level that stays until it is masked or cleared.

@@ -73,6 +73,7 @@ pub fn init_cpu() {
     }
     write32(sgi + ISENABLER, 0xffff);
     msr!("ICC_SRE_EL1", 7);
+    msr!("ICC_AP0R0_EL1", 0);
     msr!("ICC_AP1R0_EL1", 0);
     set_mask(DEFAULT_MASK);
     msr!("ICC_BPR1_EL1", 0);

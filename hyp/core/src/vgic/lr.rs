@@ -130,6 +130,17 @@ pub(super) const fn identity(intid: u32, priority: u8, group: u64) -> u64 {
     group << GROUP_SHIFT | (priority_bits(priority) as u64) << PRIORITY_SHIFT | intid as u64
 }
 
+/// Priority and group that a list register has, in a byte: the lowest bits of a priority are not implemented.
+#[inline]
+pub(super) const fn rank(value: u64) -> u8 {
+    priority_bits((value >> PRIORITY_SHIFT) as u8) | (value >> GROUP_SHIFT & 1) as u8
+}
+
+/// [`identity`] with the priority and the group of a [`rank`].
+pub(super) const fn ranked(intid: u32, rank: u8) -> u64 {
+    identity(intid, rank, rank as u64 & 1)
+}
+
 /// What to add for an interrupt whose physical twin has the same number.
 #[inline]
 pub(super) const fn linked(intid: u32) -> u64 {

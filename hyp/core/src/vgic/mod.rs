@@ -138,6 +138,10 @@ pub struct VgicCpu {
     resident: u64,
     /// Active interrupts that found no list register.
     spilled: u64,
+    /// With which priority and group each active interrupt became so ([`lr::rank`]). An end drops the priority that its
+    /// acknowledge raised, and deactivates only what has that priority and group in its list register (IHI 0069 4.8),
+    /// so they stay there, whatever is written to the distributor meanwhile.
+    begun: [u8; 64],
     /// Interrupts of `resident` that, where pending, are so only by their line or their physical twin.
     by_line: u64,
     /// Interrupts whose physical twin is active without a list register's HW bit to end it.
@@ -163,6 +167,7 @@ impl VgicCpu {
             place: [0; 64],
             resident: 0,
             spilled: 0,
+            begun: [0; 64],
             by_line: 0,
             owed: 0,
             deactivate: 0,

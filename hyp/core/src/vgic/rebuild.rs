@@ -12,7 +12,9 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::lr::{ACTIVE, EOI, HW, MAX_LIST_REGISTERS, PENDING};
 use super::routes::Routes;
-use super::{LOOK, ListRegisters, Model, Vgic, VgicCpu, both, hcr, lr, members, spis, vmcr};
+use super::{
+    LOOK, ListRegisters, Model, Vgic, VgicCpu, both, hcr, lr, members, priority_bits, spis, vmcr,
+};
 use crate::addr::VcpuSet;
 
 /// What the list registers said.
@@ -84,7 +86,11 @@ impl Vgic {
         me.withdraw_waiting(bank);
         self.end_spilled(me, lrs);
 
-        folded.active = (folded.active | me.spilled | make_active) & !drop_active;
+        let active = folded.active | me.spilled;
+        for intid in members(make_active & !active) {
+            me.begun[intid as usize % 64] = lr::rank(self.identity(me, intid));
+        }
+        folded.active = (active | make_active) & !drop_active;
         let ended = (folded.linked as u32 | me.owed) & !folded.active as u32;
         me.deactivate |= ended;
         me.owed &= !ended;
@@ -108,6 +114,7 @@ impl Vgic {
         me.image[index % MAX_LIST_REGISTERS] = value;
         if value & ACTIVE != 0 {
             folded.active |= bit;
+            me.begun[intid as usize] = lr::rank(value);
             if value & HW != 0 {
                 folded.linked |= bit;
             }
@@ -138,7 +145,7 @@ impl Vgic {
             return;
         }
         for _ in 0..hcr::eoi_count(lrs.control()) {
-            if let Some(intid) = self.most_urgent(me, me.spilled) {
+            if let Some(intid) = me.most_urgent_active(me.spilled) {
                 me.spilled &= !(1 << intid);
             }
         }
@@ -164,7 +171,13 @@ impl Vgic {
             [(first, 1), (active, capacity), (takeable, capacity), (fresh, capacity)]
         {
             for _ in 0..most.min(capacity - chosen.count_ones() as usize) {
-                match self.most_urgent(me, from & !chosen) {
+                let left = from & !chosen;
+                let next = if from == active {
+                    me.most_urgent_active(left)
+                } else {
+                    self.most_urgent(me, left)
+                };
+                match next {
                     Some(intid) => chosen |= 1 << intid,
                     None => break,
                 }
@@ -250,7 +263,10 @@ impl Vgic {
     fn active_image(&self, me: &mut VgicCpu, intid: u32, linked: bool, again: bool) -> u64 {
         let bank = self.bank(me.id, intid);
         let bit = 1u32 << (intid % 32);
-        let value = self.identity(me, intid) | ACTIVE;
+        let identity = lr::ranked(intid, me.begun[intid as usize % 64]);
+        // Changed since it began, it comes again as what it is now: not from the same list register.
+        let again = again && identity == self.identity(me, intid);
+        let value = identity | ACTIVE;
         if self.by_source(intid) {
             return value | self.active_sgi(me, intid, again);
         }
@@ -334,6 +350,11 @@ impl Vgic {
 }
 
 impl VgicCpu {
+    /// The active interrupt of `set` that began with the lowest priority value, and of these the lowest INTID.
+    fn most_urgent_active(&self, set: u64) -> Option<u32> {
+        members(set).min_by_key(|&intid| priority_bits(self.begun[intid as usize % 64]))
+    }
+
     /// Ends the physical twins of pending interrupts whose cause is gone.
     fn withdraw_waiting(&mut self, bank: &super::Bank) {
         self.deactivate |= bank.hw.take(core::mem::take(&mut self.withdrawn));

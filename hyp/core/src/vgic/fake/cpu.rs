@@ -90,10 +90,11 @@ impl FakeCpu {
         intid(self.lr[i])
     }
 
-    /// `ICC_EOIR<n>_EL1`.
+    /// `ICC_EOIR<n>_EL1`. What has another priority than the one that is dropped stays active (IHI 0069 4.8).
     pub fn end(&mut self, id: u32) {
-        self.running.pop();
-        if self.vmcr & vmcr::VEOIM == 0 {
+        let Some(dropped) = self.running.pop() else { return };
+        let other = |lr: &u64| intid(*lr) == id && *lr & ACTIVE != 0 && priority(*lr) != dropped;
+        if self.vmcr & vmcr::VEOIM == 0 && !self.lr.iter().any(other) {
             self.deactivate(id);
         }
     }

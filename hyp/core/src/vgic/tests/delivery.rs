@@ -296,6 +296,26 @@ fn the_line_of_a_timer_falls_with_its_vcpu() {
 }
 
 #[test]
+fn an_interrupt_ends_though_its_priority_or_group_was_changed_while_it_was_active() {
+    for (register, size, value) in [(0x428, 1, 0x40), (0x84, 4, 0)] {
+        let mut g = Guest::new(2);
+        let _ = g.pulse(40);
+        assert_eq!(g.ack(0), 40);
+        let before = g.cpus[0].1.lr.clone();
+        let _ = g.gicd_by(1, register, size, value);
+        g.settle();
+        assert_eq!(g.cpus[0].1.lr, before, "it is in the list register as it was taken");
+        // Once more before its end: it comes as what it is now.
+        let _ = g.pulse(40);
+        g.settle();
+        g.end(0, 40);
+        assert_eq!(g.gicd_read(0, 0x304), 0, "it is active no more");
+        assert_eq!(g.ack(0), 40);
+        assert_eq!(g.cpus[0].1.running, [if size == 1 { 0x40 } else { 0xa0 }]);
+    }
+}
+
+#[test]
 fn a_parked_vcpu_takes_its_interrupts_up_again() {
     let mut g = Guest::new(1);
     let _ = g.sgi(0, 1 << 24 | 1);
