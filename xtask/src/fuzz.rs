@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::proc;
+use crate::toolchain;
 use crate::workspace::Workspace;
 
 /// Feed what takes bytes from a guest or a user with bytes that try to break it
@@ -112,7 +113,7 @@ fn guided(workspace: &Workspace, target: &str, seconds: u32) -> Result<()> {
 
 /// Builds a target with libFuzzer and gives its program.
 fn build(workspace: &Workspace, target: &str) -> Result<PathBuf> {
-    let host = host()?;
+    let host = toolchain::host()?;
     let made = workspace.target("fuzz/build");
     let mut cargo = Command::new("cargo");
     cargo
@@ -127,13 +128,6 @@ fn build(workspace: &Workspace, target: &str) -> Result<PathBuf> {
         .current_dir(workspace.root());
     proc::show_output(&mut cargo)?;
     Ok(made.join(host).join("release").join(target))
-}
-
-/// What the compiler here builds for by itself.
-fn host() -> Result<String> {
-    let text = proc::output(Command::new("rustc").arg("-vV"))?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` does not name its host")?.to_string())
 }
 
 /// Runs a target with seeds and noise.

@@ -6,6 +6,7 @@
 mod apt;
 mod bench;
 mod bundle;
+mod check_memory;
 mod ci;
 mod disk;
 mod doctor;
@@ -47,6 +48,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Build(images::BuildArgs),
     Bundle(bundle::BundleArgs),
+    CheckMemory(check_memory::CheckMemoryArgs),
     Ci(ci::CiArgs),
     Doctor(doctor::DoctorArgs),
     Fuzz(fuzz::FuzzArgs),
@@ -73,6 +75,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(&workspace, &args)?,
         Command::Build(args) => images::run(&workspace, &args)?,
         Command::Bundle(args) => bundle::run(&args)?,
+        Command::CheckMemory(args) => return check_memory::run(&workspace, &args),
         Command::Ci(args) => return ci::run(&workspace, &args),
         Command::Doctor(args) => return Ok(doctor::run(&workspace, &args)),
         Command::Fuzz(args) => return fuzz::run(&workspace, &args),

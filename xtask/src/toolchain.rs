@@ -22,6 +22,13 @@ pub const DEBIAN_PACKAGES: &[&str] =
 /// The oldest stand-in that builds this tree: `rust-version` of the workspace.
 const MINIMUM: (u32, u32) = (1, 95);
 
+/// What the compiler here builds for by itself.
+pub fn host() -> Result<String> {
+    let text = proc::output(Command::new("rustc").arg("-vV"))?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` does not name its host")?.to_string())
+}
+
 /// A compiler for the bare-metal target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Toolchain {
