@@ -190,8 +190,7 @@ impl Pair<'_> {
     fn write_random_attribute(&mut self, v: usize) {
         let id = self.choices.below(64) as u32;
         match self.choices.below(4) {
-            // Which of the active ones is ended is a matter of the priority it was taken at.
-            0 if !self.plain.line(v, id).active => {
+            0 => {
                 let priority = self.choices.byte();
                 self.write_priority(v, id, priority);
             }
