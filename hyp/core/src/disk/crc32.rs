@@ -6,7 +6,7 @@
 use super::{SECTOR_SIZE, Sector};
 
 /// The CRC of the first `len` bytes of sectors.
-pub(super) fn crc32(sectors: &[Sector], len: usize) -> u32 {
+pub(crate) fn crc32(sectors: &[Sector], len: usize) -> u32 {
     let mut crc = !0;
     let mut left = len;
     for sector in sectors {
@@ -32,7 +32,7 @@ pub(super) fn is_zero(sector: &Sector) -> bool {
 }
 
 /// Goes on from a raw state.
-pub(super) fn update(mut crc: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn update(mut crc: u32, bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<4>();
     for word in words {
         let [a, b, c, d] = (crc ^ u32::from_le_bytes(*word)).to_le_bytes().map(usize::from);

@@ -14,7 +14,7 @@ use crate::addr::Pa;
 use crate::hw::Hw;
 
 pub mod boot;
-mod crc32;
+pub(crate) mod crc32;
 pub mod gpt;
 pub mod mbr;
 #[cfg(any(test, feature = "fake"))]

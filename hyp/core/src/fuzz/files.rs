@@ -6,17 +6,12 @@ use alloc::vec::Vec;
 
 use super::{Choices, Random};
 use crate::addr::Ipa;
+use crate::disk::crc32::{crc32, update};
 use crate::disk::partitions::{BlockRead, Partitions};
 use crate::disk::{SECTOR_SIZE, Sector};
 use crate::image::{Kernel, place};
 
 const SECTOR: usize = SECTOR_SIZE as usize;
-
-/// CRC-32 as zlib, gzip and GPT have it, bit by bit.
-fn crc32<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u32 {
-    let step = |crc: u32, _| if crc & 1 != 0 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
-    !bytes.into_iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
-}
 
 /// A kernel file. Where its first byte is odd, what follows is packed into a sound gzip stream first. What is unpacked is
 /// never more than allowed, and a packed kernel is judged as an unpacked one. Returns whether it is a kernel.
@@ -54,7 +49,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1];
     file.extend([len.to_le_bytes(), (!len).to_le_bytes()].concat());
     file.extend_from_slice(content);
-    file.extend([crc32(content).to_le_bytes(), u32::from(len).to_le_bytes()].concat());
+    file.extend([(!update(!0, content)).to_le_bytes(), u32::from(len).to_le_bytes()].concat());
     file
 }
 
@@ -91,11 +86,11 @@ impl Disk {
 
     /// Puts the checksums of the GPT whose header is at `header` right (UEFI 2.10 5.3.2).
     fn mend(&mut self, header: u64, entries: u64) {
-        let all: Vec<u8> = (entries..entries + 32).flat_map(|at| *self.sector(at)).collect();
+        let all: Vec<Sector> = (entries..entries + 32).map(|at| Sector(*self.sector(at))).collect();
         let head = self.sector(header);
-        head[88..92].copy_from_slice(&crc32(&all).to_le_bytes());
+        head[88..92].copy_from_slice(&crc32(&all, 32 * SECTOR).to_le_bytes());
         head[16..20].fill(0);
-        let crc = crc32(&head[..92]);
+        let crc = !update(!0, &head[..92]);
         head[16..20].copy_from_slice(&crc.to_le_bytes());
     }
 }

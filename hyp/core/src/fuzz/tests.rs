@@ -102,5 +102,5 @@ fn no_kernel_unpacks_to_more_than_is_allowed() {
 
 #[test]
 fn no_table_makes_a_partition_leave_the_disk_or_meet_another() {
-    fed("partitions", 1500, 500);
+    fed("partitions", 1000, 400);
 }
