@@ -8,6 +8,7 @@ mod bench;
 mod bundle;
 mod check_memory;
 mod ci;
+mod ctl;
 mod disk;
 mod doctor;
 mod elf;
@@ -50,6 +51,7 @@ enum Command {
     Bundle(bundle::BundleArgs),
     CheckMemory(check_memory::CheckMemoryArgs),
     Ci(ci::CiArgs),
+    Ctl(ctl::CtlArgs),
     Doctor(doctor::DoctorArgs),
     Fuzz(fuzz::FuzzArgs),
     Image(image::ImageArgs),
@@ -77,6 +79,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bundle(args) => bundle::run(&args)?,
         Command::CheckMemory(args) => return check_memory::run(&workspace, &args),
         Command::Ci(args) => return ci::run(&workspace, &args),
+        Command::Ctl(args) => return ctl::run(&args),
         Command::Doctor(args) => return Ok(doctor::run(&workspace, &args)),
         Command::Fuzz(args) => return fuzz::run(&workspace, &args),
         Command::Image(args) => image::run(&workspace, &args)?,

@@ -32,6 +32,9 @@ pub struct RunArgs {
     /// Make the guests' disk anew: what they wrote is lost
     #[arg(long)]
     fresh_disk: bool,
+    /// Pass the board's console on at this socket as well, for `cargo xtask ctl` (needs QEMU 10)
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
     /// Further arguments for QEMU; a later one overrides an earlier one
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     qemu: Vec<OsString>,
@@ -51,7 +54,11 @@ pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<ExitCode> {
     let dtc = proc::which("dtc").context("dtc is missing: run `cargo xtask setup`")?;
     bundle::build(&config, &bundle, &dtc)?;
     let mut qemu = Command::new(setup::QEMU);
-    qemu.args(qemu_arguments(workspace, &platform, &bundle, args.fresh_disk)?).args(&args.qemu);
+    let mut arguments = qemu_arguments(workspace, &platform, &bundle, args.fresh_disk)?;
+    if let Some(socket) = &args.control {
+        share_console(&mut arguments, socket)?;
+    }
+    qemu.args(arguments).args(&args.qemu);
     eprintln!("{}", proc::show(&qemu));
     eprintln!("Ctrl-] switches to the next guest, Ctrl-A X ends QEMU");
     let status = qemu.status().context("could not start QEMU")?;
@@ -59,6 +66,19 @@ pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<ExitCode> {
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Puts a socket beside the terminal: both are the board's console.
+fn share_console(arguments: &mut Vec<String>, socket: &Path) -> Result<()> {
+    const TERMINAL: &str = "stdio,id=console,mux=on,signal=off";
+    let terminal = arguments.iter_mut().find(|argument| *argument == TERMINAL);
+    *terminal.context("the platform's qemu.args have no terminal to share")? =
+        "stdio,id=terminal,signal=off".into();
+    let path = std::path::absolute(socket)?;
+    let server = format!("socket,id=control,server=on,wait=off,path={}", path.display());
+    let both = "hub,id=console,mux=on,chardevs.0=terminal,chardevs.1=control".into();
+    arguments.extend(["-chardev".into(), server, "-chardev".into(), both]);
+    Ok(())
 }
 
 /// The tree's files have their names wherever the user is; others are the user's.

@@ -3,9 +3,8 @@
 //! `cargo xtask hil` names them by variables. Where it gives no command, a person at the terminal is asked. Before each
 //! test the card is written anew, because each test has a bundle and partitions of its own.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,11 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::termios::{
-    ControlModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr,
-};
+use tessera_control::port::open;
 
 use crate::artefacts::Artefact;
 use crate::machine::Boot;
@@ -32,8 +28,6 @@ const POWER_OFF: Switch = Switch("TESSERA_POWER_OFF", "switch the board off", "-
 const FLASH: Switch = Switch("TESSERA_FLASH", "write the card and put it in", "--flash");
 const ALL: [Switch; 3] = [POWER_ON, POWER_OFF, FLASH];
 
-/// Of the Raspberry Pi's firmware, of U-Boot and of all that Linux is told without saying otherwise.
-const BAUD: u32 = 115_200;
 /// How often a reader looks whether it is to stop.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// A real board loads from its card and may be an emulated one that is slow: times the patience for QEMU's `virt`.
@@ -188,63 +182,6 @@ impl Read for Console {
     }
 }
 
-/// Opens a port for this process alone, raw and without what came before.
-fn open(path: &Path) -> Result<File, String> {
-    let shown = path.display();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let port: OwnedFd = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT => format!("there is no {shown}: is the adapter plugged in?{}", others()),
-        Errno::ACCESS | Errno::PERM => {
-            format!("no permission to use {shown}: join its group (often `sudo usermod -aG dialout $USER`), then log in again")
-        }
-        Errno::BUSY => in_use(path),
-        error => format!("cannot open {shown}: {error}"),
-    })?;
-    // Not waiting was for the opening only, which waits for a modem otherwise.
-    let blocking = rustix::fs::fcntl_getfl(&port)
-        .and_then(|flags| rustix::fs::fcntl_setfl(&port, flags - OFlags::NONBLOCK));
-    blocking.map_err(|error| format!("cannot use {shown}: {error}"))?;
-    let port = File::from(port);
-    match port.try_lock() {
-        Err(TryLockError::WouldBlock) => return Err(in_use(path)),
-        Err(TryLockError::Error(error)) => return Err(format!("cannot lock {shown}: {error}")),
-        Ok(()) => {}
-    }
-    set_up(&port).map_err(|error| match error {
-        Errno::NOTTY => format!("{shown} is no serial port"),
-        error => format!("cannot set up {shown}: {error}"),
-    })?;
-    Ok(port)
-}
-
-/// Raw, 8 data bits, no parity, 1 stop bit, no handshake, and no end when the other side hangs up.
-fn set_up(port: &File) -> Result<(), Errno> {
-    let mut settings = tcgetattr(port)?;
-    settings.make_raw();
-    settings.set_speed(BAUD)?;
-    settings.control_modes -= ControlModes::CSTOPB | ControlModes::CRTSCTS | ControlModes::PARENB;
-    settings.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD | ControlModes::CS8;
-    tcsetattr(port, OptionalActions::Now, &settings)?;
-    tcflush(port, QueueSelector::IOFlush)
-}
-
-fn in_use(path: &Path) -> String {
-    format!("{} is in use: does a terminal program have it open?", path.display())
-}
-
-/// The ports that are here instead.
-fn others() -> String {
-    let names = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let kinds = ["ttyUSB", "ttyACM", "ttyAMA"];
-    let mut found: Vec<String> = names
-        .filter(|name| kinds.iter().any(|kind| name.starts_with(kind)))
-        .map(|name| format!("/dev/{name}"))
-        .collect();
-    found.sort();
-    if found.is_empty() { String::new() } else { format!(" Here are {}.", found.join(", ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -282,15 +219,5 @@ mod tests {
         let reader = thread::spawn(move || console.read(&mut [0; 1]).unwrap());
         stop.store(true, Ordering::Relaxed);
         assert_eq!(reader.join().unwrap(), 0);
-    }
-
-    #[test]
-    fn a_port_that_cannot_be_used_is_told_with_the_reason() {
-        let error = |path: &Path| open(path).unwrap_err();
-        assert!(error(Path::new("/dev/ttyNONE")).contains("plugged in"));
-        assert!(error(Path::new("/dev/null")).contains("is no serial port"));
-        let (_near, far) = pair();
-        let _other = open(&far).unwrap();
-        assert!(error(&far).contains("is in use"));
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tessera_control::{Frame, Frames, Value, request};
+
 use crate::screen::{Screen, TESSERA};
 
 /// How long to wait for something that takes a second on an idle machine.
@@ -38,9 +40,20 @@ pub trait Board {
 /// What the reader has seen.
 struct Seen {
     screen: Screen,
+    frames: Frames,
+    /// Answers of the monitor, and what it told of its own accord.
+    answers: Vec<Frame>,
     closed: bool,
     /// Why it is closed, where that is known.
     trouble: String,
+}
+
+impl Seen {
+    /// Takes what the console sent: the monitor's answers, and what a person would see.
+    fn take(&mut self, bytes: &[u8]) {
+        let Self { screen, frames, answers, .. } = self;
+        answers.extend(frames.feed(bytes, |byte| screen.feed(&[byte])));
+    }
 }
 
 /// A board that runs.
@@ -60,7 +73,13 @@ impl Target {
     /// Switches `board` on. `guests` are those that are going to run, in the order of the configuration.
     pub fn start(mut board: Box<dyn Board>, guests: &[&str]) -> Self {
         let (mut console, keyboard) = board.switch_on();
-        let seen = Seen { screen: Screen::new(guests), closed: false, trouble: String::new() };
+        let seen = Seen {
+            screen: Screen::new(guests),
+            frames: Frames::default(),
+            answers: Vec::new(),
+            closed: false,
+            trouble: String::new(),
+        };
         let seen = Arc::new((Mutex::new(seen), Condvar::new()));
         let shared = seen.clone();
         thread::spawn(move || {
@@ -69,7 +88,7 @@ impl Target {
                 let read = console.read(&mut bytes);
                 let mut seen = lock(&shared.0);
                 let count = *read.as_ref().unwrap_or(&0);
-                seen.screen.feed(&bytes[..count]);
+                seen.take(&bytes[..count]);
                 seen.closed = count == 0;
                 seen.trouble = read.err().map_or(String::new(), |error| format!(": {error}"));
                 shared.1.notify_all();
@@ -135,6 +154,62 @@ impl Target {
         let sent = self.keyboard.write_all(text.as_bytes()).and_then(|()| self.keyboard.flush());
         if sent.is_err() {
             self.fail(&format!("could not type `{}`: the board is off", text.trim_end()));
+        }
+    }
+
+    /// Asks the monitor by its protocol: the records of the answer, or why there is none. What is asked is as a person would
+    /// type it.
+    #[track_caller]
+    pub fn try_ask(&mut self, verb: &str) -> Result<Vec<Value>, String> {
+        self.commands += 1;
+        let id = self.commands;
+        self.send(std::str::from_utf8(&request(id, verb)).expect("a request is text"));
+        self.wait_seen(&format!("the monitor's answer to `{verb}`"), |seen| {
+            let ended = |frame: &Frame| match frame {
+                Frame::End(Some(whose), result) if *whose == u64::from(id) => Some(result.clone()),
+                _ => None,
+            };
+            let result = seen.answers.iter().find_map(ended)?;
+            let records = seen.answers.iter().filter_map(|frame| match frame {
+                Frame::Record(whose, record) if *whose == u64::from(id) => Some(record.clone()),
+                _ => None,
+            });
+            Some(result.map(|()| records.collect()))
+        })
+    }
+
+    /// As [`Target::try_ask`], for what is granted.
+    #[track_caller]
+    pub fn ask(&mut self, verb: &str) -> Vec<Value> {
+        match self.try_ask(verb) {
+            Ok(records) => records,
+            Err(error) => self.fail(&format!("the monitor refuses `{verb}`: {error}")),
+        }
+    }
+
+    /// What `vm list` says of a guest.
+    #[track_caller]
+    pub fn vm(&mut self, name: &str) -> Value {
+        let list = self.ask("vm list");
+        match list.into_iter().find(|vm| vm["name"] == name) {
+            Some(vm) => vm,
+            None => self.fail(&format!("`vm list` has no {name}")),
+        }
+    }
+
+    /// Asks until a guest is in `state`.
+    #[track_caller]
+    pub fn wait_state(&mut self, name: &str, state: &str) {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let vm = self.vm(name);
+            if vm["state"] == state {
+                return;
+            }
+            if Instant::now() > deadline {
+                self.fail(&format!("{name} is not {state}, but {vm}"));
+            }
+            thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -248,13 +323,20 @@ impl Target {
         what: &str,
         find: impl Fn(&Screen, usize) -> Option<(usize, T)>,
     ) -> T {
-        let begin = Instant::now();
         let mark = self.mark(who);
+        let (further, found) = self.wait_seen(what, |seen| find(&seen.screen, mark));
+        self.marks.insert(who.to_string(), mark + further);
+        found
+    }
+
+    /// Waits until `find` has found something in what was seen.
+    #[track_caller]
+    fn wait_seen<T>(&mut self, what: &str, find: impl Fn(&Seen) -> Option<T>) -> T {
+        let begin = Instant::now();
         let seen = self.seen.clone();
         let mut now = lock(&seen.0);
         let why = loop {
-            if let Some((further, found)) = find(&now.screen, mark) {
-                self.marks.insert(who.to_string(), mark + further);
+            if let Some(found) = find(&now) {
                 return found;
             }
             if now.screen.panicked() && !self.may_panic {

@@ -11,9 +11,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("guest-probe", &["tessera-rt", "tessera-abi"]),
     ("guest-rogue", &["tessera-rt", "tessera-abi"]),
     ("guest-bench", &["tessera-rt", "tessera-abi"]),
-    ("xtask", &["tessera-core", "tessera-abi"]),
+    ("tessera-control", &[]),
+    ("xtask", &["tessera-control", "tessera-core", "tessera-abi"]),
     ("tessera-fuzz", &["tessera-core", "tessera-abi"]),
-    ("tessera-system-tests", &["tessera-abi"]),
+    ("tessera-system-tests", &["tessera-control", "tessera-abi"]),
 ];
 
 /// Checks one `Cargo.toml`; that of the workspace has no package.
@@ -72,9 +73,8 @@ mod tests {
     #[test]
     fn a_crate_that_is_not_in_the_table_is_found_and_a_workspace_is_not() {
         assert_eq!(problems("[package]\nname = \"new\"\n"), [1]);
-        assert_eq!(
-            problems("[workspace.dependencies]\ntessera-abi = { path = \"hyp/abi\" }\n"),
-            []
-        );
+        let workspace =
+            problems("[workspace.dependencies]\ntessera-abi = { path = \"hyp/abi\" }\n");
+        assert_eq!(workspace, [0usize; 0]);
     }
 }

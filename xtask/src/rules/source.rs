@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn a_long_file_is_found_and_its_tests_are_not_counted() {
         let long = "x\n".repeat(LONGEST);
-        assert_eq!(problems("a.rs", &format!("{long}#[cfg(test)]\nmod tests {{\n{long}")), []);
+        assert_eq!(
+            problems("a.rs", &format!("{long}#[cfg(test)]\nmod tests {{\n{long}")),
+            [0usize; 0]
+        );
         assert_eq!(problems("a.rs", &format!("#[cfg(test)]\nmod tests;\n{long}")), [LONGEST + 1]);
         assert_eq!(problems("a.rs", &format!("{long}x\n")), [LONGEST + 1]);
     }
@@ -204,10 +207,13 @@ mod tests {
     #[test]
     fn unsafe_is_only_for_hardware_and_needs_its_reason() {
         assert_eq!(problems("hyp/core/src/a.rs", "// SAFETY: no\nunsafe {}\n"), [2]);
-        assert_eq!(problems("hyp/el2/src/a.rs", "// SAFETY: yes\n\nlet a =\n    unsafe {};\n"), []);
+        assert_eq!(
+            problems("hyp/el2/src/a.rs", "// SAFETY: yes\n\nlet a =\n    unsafe {};\n"),
+            [0usize; 0]
+        );
         assert_eq!(problems("hyp/el2/src/a.rs", "// SAFETY: far\n\n\n\nunsafe {}\n"), [5]);
         let described = "/// # Safety\n/// a\n/// b\n/// c\n/// d\n#[inline]\nunsafe fn f() {}\n";
-        assert_eq!(problems("guests/rt/src/a.rs", described), []);
+        assert_eq!(problems("guests/rt/src/a.rs", described), [0usize; 0]);
     }
 
     #[test]
@@ -215,16 +221,16 @@ mod tests {
         let text =
             "use spin::Mutex;\nuse spin::{Mutex, Once};\nuse spin::Once;\na: spin::RwLock<()>,\n";
         assert_eq!(problems("hyp/core/src/a.rs", text), [1, 2, 4]);
-        assert_eq!(problems("hyp/core/src/lock.rs", text), []);
-        assert_eq!(problems("guests/rt/src/a.rs", text), []);
-        assert_eq!(problems("hyp/el2/src/a.rs", "use tessera_core::lock::Mutex;\n"), []);
+        assert_eq!(problems("hyp/core/src/lock.rs", text), [0usize; 0]);
+        assert_eq!(problems("guests/rt/src/a.rs", text), [0usize; 0]);
+        assert_eq!(problems("hyp/el2/src/a.rs", "use tessera_core::lock::Mutex;\n"), [0usize; 0]);
     }
 
     #[test]
     fn words_in_comments_and_strings_are_no_code() {
         let text = "// unsafe\n/* unsafe\nunsafe */ let a = \"unsafe \\\" unsafe\"; let b = r#\"unsafe\"#;\n\
             let c = '\"'; let d = \"unsafe\"; fn f<'a>() {} let e = '\\''; forbid(unsafe_code)\n";
-        assert_eq!(problems("a.rs", text), []);
+        assert_eq!(problems("a.rs", text), [0usize; 0]);
         assert_eq!(problems("a.rs", "let c = '\"'; unsafe {}"), [1]);
     }
 
