@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tessera_control::{Frame, Frames, Value, request};
+use tessera_control::{Frame, Frames};
 
 use crate::screen::{Screen, TESSERA};
 
@@ -38,11 +38,11 @@ pub trait Board {
 }
 
 /// What the reader has seen.
-struct Seen {
+pub(crate) struct Seen {
     screen: Screen,
     frames: Frames,
     /// Answers of the monitor, and what it told of its own accord.
-    answers: Vec<Frame>,
+    pub(crate) answers: Vec<Frame>,
     closed: bool,
     /// Why it is closed, where that is known.
     trouble: String,
@@ -64,8 +64,8 @@ pub struct Target {
     guests: Vec<String>,
     /// How much of what each said was taken note of.
     marks: BTreeMap<String, usize>,
-    commands: u32,
-    patience: Duration,
+    pub(crate) commands: u32,
+    pub(crate) patience: Duration,
     may_panic: bool,
 }
 
@@ -154,62 +154,6 @@ impl Target {
         let sent = self.keyboard.write_all(text.as_bytes()).and_then(|()| self.keyboard.flush());
         if sent.is_err() {
             self.fail(&format!("could not type `{}`: the board is off", text.trim_end()));
-        }
-    }
-
-    /// Asks the monitor by its protocol: the records of the answer, or why there is none. What is asked is as a person would
-    /// type it.
-    #[track_caller]
-    pub fn try_ask(&mut self, verb: &str) -> Result<Vec<Value>, String> {
-        self.commands += 1;
-        let id = self.commands;
-        self.send(std::str::from_utf8(&request(id, verb)).expect("a request is text"));
-        self.wait_seen(&format!("the monitor's answer to `{verb}`"), |seen| {
-            let ended = |frame: &Frame| match frame {
-                Frame::End(Some(whose), result) if *whose == u64::from(id) => Some(result.clone()),
-                _ => None,
-            };
-            let result = seen.answers.iter().find_map(ended)?;
-            let records = seen.answers.iter().filter_map(|frame| match frame {
-                Frame::Record(whose, record) if *whose == u64::from(id) => Some(record.clone()),
-                _ => None,
-            });
-            Some(result.map(|()| records.collect()))
-        })
-    }
-
-    /// As [`Target::try_ask`], for what is granted.
-    #[track_caller]
-    pub fn ask(&mut self, verb: &str) -> Vec<Value> {
-        match self.try_ask(verb) {
-            Ok(records) => records,
-            Err(error) => self.fail(&format!("the monitor refuses `{verb}`: {error}")),
-        }
-    }
-
-    /// What `vm list` says of a guest.
-    #[track_caller]
-    pub fn vm(&mut self, name: &str) -> Value {
-        let list = self.ask("vm list");
-        match list.into_iter().find(|vm| vm["name"] == name) {
-            Some(vm) => vm,
-            None => self.fail(&format!("`vm list` has no {name}")),
-        }
-    }
-
-    /// Asks until a guest is in `state`.
-    #[track_caller]
-    pub fn wait_state(&mut self, name: &str, state: &str) {
-        let deadline = Instant::now() + self.patience;
-        loop {
-            let vm = self.vm(name);
-            if vm["state"] == state {
-                return;
-            }
-            if Instant::now() > deadline {
-                self.fail(&format!("{name} is not {state}, but {vm}"));
-            }
-            thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -331,7 +275,7 @@ impl Target {
 
     /// Waits until `find` has found something in what was seen.
     #[track_caller]
-    fn wait_seen<T>(&mut self, what: &str, find: impl Fn(&Seen) -> Option<T>) -> T {
+    pub(crate) fn wait_seen<T>(&mut self, what: &str, find: impl Fn(&Seen) -> Option<T>) -> T {
         let begin = Instant::now();
         let seen = self.seen.clone();
         let mut now = lock(&seen.0);
