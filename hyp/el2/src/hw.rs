@@ -42,6 +42,11 @@ const EARLY_FRAMES: usize = 16;
 static EARLY: EarlyFrames = EarlyFrames(UnsafeCell::new(MaybeUninit::uninit()));
 static EARLY_TAKEN: AtomicUsize = AtomicUsize::new(0);
 
+/// How many of the early frames are taken.
+pub fn early_taken() -> u64 {
+    EARLY_TAKEN.load(Ordering::Relaxed).min(EARLY_FRAMES) as u64
+}
+
 fn early_frame(order: u8) -> Option<Pa> {
     let n = EARLY_TAKEN.fetch_add(1, Ordering::Relaxed);
     let at = EARLY.0.get() as u64 + n as u64 * PAGE_SIZE;

@@ -13,7 +13,7 @@ use crate::gic::{self, Acknowledged, HYP_TIMER, KICK, ListRegisters, MAINTENANCE
 use crate::hw::El2;
 use crate::run::Recorded;
 use crate::sysreg::mrs;
-use crate::{console, cpu, guests, main_loop, panic, power, timer, usage};
+use crate::{console, cpu, guests, main_loop, monitor, panic, power, timer, usage};
 
 /// Handles the interrupt that ended a run of `vcpu`. `true` where there is something to attend to before it runs on.
 #[inline(always)]
@@ -181,6 +181,9 @@ pub fn outside_guest() {
 fn chores(due: Due, guest: &'static Guest) {
     if due.has(Slot::Guest) {
         guests::watch(guest);
+    }
+    if due.has(Slot::Board) {
+        monitor::run();
     }
 }
 

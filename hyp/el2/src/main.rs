@@ -24,6 +24,7 @@ mod interrupt;
 mod mailbox;
 mod main_loop;
 mod memory;
+mod monitor;
 mod panic;
 mod power;
 mod provoke;

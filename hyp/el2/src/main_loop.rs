@@ -25,7 +25,7 @@ use crate::gic::{self, ListRegisters};
 use crate::guests;
 use crate::hw::El2;
 use crate::run::run;
-use crate::{accounts, barrier, console, cpu, el1, interrupt, panic, power, timer, usage};
+use crate::{accounts, barrier, console, cpu, el1, interrupt, monitor, panic, power, timer, usage};
 
 /// A core's life, from when it is set up.
 pub fn run_core() -> ! {
@@ -126,6 +126,8 @@ impl Seat {
             guests::start_waiting();
         }
         self.guest.kick_all(&El2);
+        drop(vm);
+        monitor::run();
     }
 
     /// In a life that runs: runs the vCPU when it is switched on.
@@ -194,6 +196,7 @@ impl Seat {
             After::TooOften => log::error!("{name} crashed too often, and stays off: {reason}"),
         }
         guests::watch(self.guest);
+        monitor::run();
         if matches!(after, After::Stopped | After::Crashed | After::TooOften) {
             guests::went_down(self.guest, reason);
         }
@@ -210,7 +213,10 @@ impl Seat {
         self.prepare();
         let power = &vm.services.psci.power;
         match end {
-            Some(reason) => self.guest.end(vm, reason, &El2),
+            Some(reason) => {
+                self.guest.end(vm, reason, &El2);
+                monitor::run();
+            }
             None if !vm.attention.stops() => {
                 let me = self.vcpu.id();
                 power.switch_off(me);

@@ -11,7 +11,6 @@ static SAMPLING: Sampling = Sampling::new();
 
 /// Idle time is to be seen for `ticks` from now on: to call again while somebody looks. It is from when each core has
 /// taken note, which is soon.
-#[expect(dead_code, reason = "the monitor calls it while a list of guests is shown")]
 pub fn sample(ticks: u64) {
     let now = El2.now();
     if SAMPLING.until(now.saturating_add(ticks), now) {

@@ -108,6 +108,8 @@ pub struct Console {
     turn: usize,
     /// The guest whose UART was told to hold back.
     held: Option<usize>,
+    /// Lines and frames that were shown of those without the focus.
+    lines: u32,
     desk: Desk,
 }
 
@@ -147,6 +149,7 @@ impl Console {
             replay: 0,
             turn: 0,
             held: None,
+            lines: 0,
             desk: Desk::new(first),
         }
     }
@@ -245,6 +248,11 @@ impl Console {
     #[inline]
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
+    }
+
+    /// How many lines were shown so far of those who do not have the focus.
+    pub fn lines(&self) -> u32 {
+        self.lines
     }
 
     /// Whether a guest's UART was told to hold back.

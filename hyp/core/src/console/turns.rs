@@ -61,6 +61,7 @@ impl Console {
         let focused = self.turn == self.focus;
         let source = self.sources.get_mut(self.turn);
         // A note of lost bytes stands in a line of its own too.
+        self.lines = self.lines.wrapping_add(u32::from(!focused));
         let line = !focused || source.as_ref().is_some_and(|source| source.has_dropped());
         if line && !open {
             self.screen.open(&mut self.output);

@@ -4,56 +4,21 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
 
 use super::{Choices, Random};
-use crate::addr::VmId;
-use crate::monitor::{Asker, Command, Event, Events, REQUEST_MAX, Session, Shell, World};
+use crate::monitor::fake::Fake;
+use crate::monitor::{Asker, REQUEST_MAX, Session, Shell};
 
-const NAMES: [&str; 3] = ["web", "db", "a-name-of-24-characters."];
 /// What stands before the line, and the columns of a terminal.
 const PROMPT: &str = "tessera> ";
 const COLUMNS: usize = 80;
 /// More pieces than any answer here has.
 const MANY: usize = 500;
 
-/// A board whose log has what guests may have put there, and which refuses every other order.
-#[derive(Default)]
-struct Board {
-    orders: Cell<usize>,
-    events: RefCell<Events>,
-}
-
-impl World for Board {
-    fn now(&self) -> u64 {
-        5_000_000_000
-    }
-
-    fn name(&self, guest: VmId) -> Option<&str> {
-        NAMES.get(usize::from(guest.0)).copied()
-    }
-
-    fn act(&self, command: Command) -> Result<(), String> {
-        assert!(self.name(command.guest).is_some(), "{command:?}");
-        self.orders.set(self.orders.get() + 1);
-        let event =
-            Event { at: 7, guest: command.guest, state: "paused", reason: "\"x\"\n".into() };
-        self.events.borrow_mut().add(event);
-        if self.orders.get().is_multiple_of(2) { Err("it is \"busy\"\\".into()) } else { Ok(()) }
-    }
-
-    fn log_line(&self, at: &mut u64) -> Option<String> {
-        *at += 1;
-        (*at <= 3).then(|| format!("line \"{at}\" \\ é \u{1e} \u{1b}[2J"))
-    }
-
-    fn event(&self, from: u64) -> Option<(u64, Event)> {
-        self.events.borrow().get(from)
-    }
-
-    fn next_event(&self) -> u64 {
-        self.events.borrow().next()
-    }
+/// A board whose log has what guests may have put there.
+fn board() -> Fake {
+    let log = (1..=3).map(|n| format!("line \"{n}\" \\ é \u{1e} \u{1b}[2J")).collect();
+    Fake { log, ..Fake::default() }
 }
 
 /// The row of a terminal that the prompt is on.
@@ -85,7 +50,7 @@ impl Row {
 /// Keys at the prompt: what is shown drives no terminal, and between answers the prompt is on a row of its own. Returns
 /// how many orders went to the board.
 pub fn line(bytes: &[u8]) -> usize {
-    let (board, mut shell, mut row) = (Board::default(), Shell::new(), Row::default());
+    let (board, mut shell, mut row) = (board(), Shell::new(), Row::default());
     shell.open();
     for &byte in [0].iter().chain(bytes) {
         let _ = shell.key(byte, &board);
@@ -93,7 +58,10 @@ pub fn line(bytes: &[u8]) -> usize {
         loop {
             let mut out = String::new();
             if !shell.pull(&board, &mut out) {
-                break;
+                match shell.waits_until().filter(|_| !shell.is_live()) {
+                    Some(until) => board.clock.set(until),
+                    None => break,
+                }
             }
             assert!(out.len() < 1024, "{} bytes in a piece", out.len());
             row.put(&out);
@@ -101,11 +69,14 @@ pub fn line(bytes: &[u8]) -> usize {
             assert!(pieces < MANY, "an answer without end");
         }
         assert!(shell.takes_input());
+        if shell.is_live() {
+            continue;
+        }
         let shown: String = row.text.iter().collect();
         assert!(shown.starts_with(PROMPT.trim_end()), "{shown:?}");
         assert!((PROMPT.len()..COLUMNS).contains(&row.at), "{shown:?} {}", row.at);
     }
-    board.orders.get()
+    board.done.borrow().len()
 }
 
 pub fn line_seeds() -> Vec<Vec<u8>> {
@@ -122,7 +93,7 @@ pub fn line_seeds() -> Vec<Vec<u8>> {
 pub fn protocol(bytes: &[u8]) -> usize {
     let mut choices = Choices::new(bytes);
     let asker = if choices.byte() & 1 != 0 { Asker::Guest } else { Asker::Program };
-    let (board, mut session) = (Board::default(), Session::new(asker));
+    let (board, mut session) = (board(), Session::new(asker));
     let (mut length, mut good) = (0, 0);
     for &byte in choices.rest() {
         length += usize::from(byte != b'\r' && byte != b'\n');
@@ -131,7 +102,11 @@ pub fn protocol(bytes: &[u8]) -> usize {
         loop {
             let mut line = String::new();
             if !session.pull(&board, &mut line) {
-                break;
+                match session.waits_until() {
+                    Some(until) => board.clock.set(until),
+                    None => break,
+                }
+                continue;
             }
             check_line(&line);
             // Within a text there is a backslash before the quotes.
@@ -149,7 +124,7 @@ pub fn protocol(bytes: &[u8]) -> usize {
 }
 
 fn check_line(line: &str) {
-    assert!(line.len() < 1024 && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
+    assert!(line.len() < 2048 && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
     let rest = value(line.as_bytes()).unwrap_or_else(|| panic!("no JSON: {line}"));
     assert!(line.starts_with('{') && rest.is_empty(), "{line}");
 }

@@ -13,6 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::Mutex;
@@ -82,9 +83,25 @@ pub enum Due {
     NotListening,
 }
 
+/// A change of a guest's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Where it is since.
+    pub state: State,
+    /// Why its life ends or ended, where it does.
+    pub reason: Option<StopReason>,
+    /// When, on the board's counter.
+    pub at: u64,
+}
+
+/// Changes that are kept for whoever tells them, should that one be slow.
+const CHANGES_MAX: usize = 16;
+
 #[derive(Debug)]
 struct Inner {
     facts: Facts,
+    /// Changes that were not told yet, the oldest first.
+    changes: VecDeque<Change>,
     /// Why this life ends, from when that is decided.
     reason: Option<StopReason>,
     /// Somebody pressed its power button in this life.
@@ -135,6 +152,7 @@ impl Life {
             stop_timeout,
             inner: Mutex::new(Inner {
                 facts,
+                changes: VecDeque::new(),
                 reason: None,
                 asked: false,
                 stop_by: None,
@@ -161,6 +179,11 @@ impl Life {
     /// What is known of it.
     pub fn facts(&self) -> Facts {
         Facts { starts: self.starts(), ..self.inner.lock().facts }
+    }
+
+    /// Takes the oldest change of state that was not taken yet. What nobody takes in time is forgotten.
+    pub fn take_change(&self) -> Option<Change> {
+        self.inner.lock().changes.pop_front()
     }
 
     /// Where it is.
@@ -345,10 +368,18 @@ impl Life {
 
 impl Inner {
     fn enter(&mut self, state: State, now: u64) {
-        if self.facts.state != state {
-            self.facts.state = state;
-            self.facts.since = now;
+        if self.facts.state == state {
+            return;
         }
+        self.facts.state = state;
+        self.facts.since = now;
+        // Whose end is decided has a reason, who is down had one.
+        let last = self.facts.last_end.filter(|_| state.is_down()).map(|(reason, _)| reason);
+        let change = Change { state, reason: self.reason.or(last), at: now };
+        if self.changes.len() == CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(change);
     }
 
     fn begin_building(&mut self) {

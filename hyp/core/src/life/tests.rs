@@ -141,3 +141,28 @@ fn running(cores: u8, policy: Policy) -> Life {
     assert!(life.begin_running(1));
     life
 }
+
+#[test]
+fn each_change_of_state_is_told_once_with_its_reason() {
+    let life = Life::new(1, Policy::default(), 30);
+    assert_eq!(life.ask(Request::Start, 5, 1), Ok(Action::Build));
+    life.begin_clearing();
+    assert!(life.begin_running(7));
+    assert!(life.end(StopReason::Off, 9));
+    assert!(life.park());
+    let _ = life.ended(11, 1);
+    let told: std::vec::Vec<_> = core::iter::from_fn(|| life.take_change()).collect();
+    let change = |state, reason, at| Change { state, reason, at };
+    let off = Some(StopReason::Off);
+    let want = [
+        change(State::Starting, None, 5),
+        change(State::Running, None, 7),
+        change(State::Stopping, off, 9),
+        change(State::Stopped, off, 11),
+    ];
+    assert_eq!(told, want);
+    for n in 0..100 {
+        let _ = life.ask(if n % 2 == 0 { Request::Start } else { Request::Kill }, n, 1);
+    }
+    assert!(core::iter::from_fn(|| life.take_change()).count() <= CHANGES_MAX);
+}

@@ -64,8 +64,8 @@ impl<'a> Object<'a> {
                 let _ = write!(self.out, "\"{number:#x}\"");
             }
             Value::Bytes(bytes) => self.number(name, "_bytes", Some(*bytes)),
-            Value::Permille(share) => self.number(name, "_permille", Some(*share)),
-            Value::Nanos(time) => self.number(name, "_ns", Some(*time)),
+            Value::Permille(share) => self.number(name, "_permille", *share),
+            Value::Nanos(time) => self.number(name, "_ns", *time),
             Value::Flag(flag) => self.flag(name, *flag),
             Value::List(list) => {
                 self.name(name, "");
@@ -119,8 +119,8 @@ mod tests {
             .with("name", "web")
             .with("vcpus", 2)
             .with("memory", Value::Bytes(256 << 20))
-            .with("cpu", Value::Permille(123))
-            .with("up", Value::Nanos(1_500_000_000))
+            .with("cpu", Value::Permille(Some(123)))
+            .with("up", Value::Nanos(Some(1_500_000_000)))
             .with("entry", Value::Hex(u64::MAX))
             .with("reason", Value::None)
             .with("read_only", Value::Flag(true))

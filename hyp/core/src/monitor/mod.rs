@@ -12,6 +12,8 @@
 //! Locking: a shell or a session is behind a lock of its own, taken before every other; [`World`] takes what it needs.
 
 mod answer;
+#[cfg(any(test, feature = "fake"))]
+pub(crate) mod fake;
 mod json;
 mod line;
 mod record;
@@ -26,17 +28,14 @@ mod world;
 
 use alloc::vec::Vec;
 
-use crate::addr::VmId;
-use crate::config::MAX_GUESTS;
-
 pub use record::{Layout, Record, Value};
 pub use session::{REQUEST_MAX, Session};
 pub use shell::{Shell, Wish};
 pub use terminal::{Port, Terminal};
 pub use verbs::{Asker, Command, Verb};
-pub use world::{Event, Events, World};
+pub use world::{DiskFacts, Event, Events, Memory, World};
 
 /// The names of all guests, in their order.
 fn names(world: &impl World) -> Vec<&str> {
-    (0..MAX_GUESTS as u8).map_while(|guest| world.name(VmId(guest))).collect()
+    world.guests().iter().map(|guest| guest.name()).collect()
 }

@@ -20,10 +20,10 @@ pub enum Value {
     Hex(u64),
     /// An amount of memory, in bytes.
     Bytes(u64),
-    /// A share, in thousandths.
-    Permille(u64),
-    /// A duration, in nanoseconds.
-    Nanos(u64),
+    /// A share, in thousandths, where it is known.
+    Permille(Option<u64>),
+    /// A duration, in nanoseconds, where there is one.
+    Nanos(Option<u64>),
     /// Yes or no.
     Flag(bool),
     /// Several words.

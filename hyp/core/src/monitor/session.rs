@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::answer::Answer;
+use super::answer::{self, Answer, Next};
 use super::json::Object;
 use super::verbs::{self, Asker, Command, Verb};
 use super::world::{Event, World};
@@ -24,6 +24,8 @@ pub struct Session {
     work: Work,
     /// The number of the next event to tell, where they are wanted.
     events: Option<u64>,
+    /// The answer goes on at this time, on the board's counter.
+    waits: Option<u64>,
 }
 
 /// What the session is at.
@@ -42,12 +44,22 @@ enum Work {
 impl Session {
     /// A conversation with a program at the board's terminal, or in a guest.
     pub const fn new(asker: Asker) -> Self {
-        Self { asker, request: Vec::new(), work: Work::Idle, events: None }
+        Self { asker, request: Vec::new(), work: Work::Idle, events: None, waits: None }
     }
 
     /// Whether [`Session::feed`] may be called.
     pub fn takes_input(&self) -> bool {
         matches!(self.work, Work::Idle)
+    }
+
+    /// When [`Session::pull`] is to be called although nothing came, on the board's counter.
+    pub fn waits_until(&self) -> Option<u64> {
+        self.waits
+    }
+
+    /// Whether changes of guests' states are to be told.
+    pub fn wants_events(&self) -> bool {
+        self.events.is_some()
     }
 
     /// Takes a byte of a request; LF ends it.
@@ -70,17 +82,23 @@ impl Session {
     /// Appends the next line of what there is to say, without a line end; whether there was one. To be called until it
     /// says no, and after each byte that was fed.
     pub fn pull(&mut self, world: &impl World, out: &mut String) -> bool {
+        self.waits = None;
         match core::mem::replace(&mut self.work, Work::Idle) {
             Work::Idle => return self.pull_event(world, out),
             Work::Answer(id, mut answer) => match answer.next(world) {
-                Some(record) => {
+                Next::Record(record) => {
                     let mut object = Object::begin(out);
                     object.number("id", "", id.map(u64::from));
                     object.record(&record);
                     object.end();
                     self.work = Work::Answer(id, answer);
                 }
-                None => {
+                Next::Wait(until) => {
+                    self.work = Work::Answer(id, answer);
+                    self.waits = Some(until);
+                    return self.pull_event(world, out);
+                }
+                Next::End => {
                     end(id, &Ok(()), out);
                     self.work = Work::After(answer);
                 }
@@ -175,8 +193,9 @@ fn end(id: Option<u32>, result: &Result<(), String>, out: &mut String) {
 fn tell(event: &Event, world: &impl World, out: &mut String) {
     let mut object = Object::begin(out);
     object.text("event", "state");
-    object.number("at", "_ns", Some(event.at));
-    object.text("name", world.name(event.guest).unwrap_or(""));
+    object.number("at", "_ns", Some(answer::nanos(world, event.at)));
+    let guest = world.guests().get(usize::from(event.guest.0));
+    object.text("name", guest.map_or("", |guest| guest.name()));
     object.text("state", event.state);
     object.text("reason", &event.reason);
     object.end();

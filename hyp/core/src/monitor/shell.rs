@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt::Write;
 
-use super::answer::Answer;
+use super::answer::{Answer, Next};
 use super::line::{Editor, Typed};
 use super::record::Record;
 use super::text::Text;
@@ -20,6 +20,14 @@ pub struct Shell {
     text: Text,
     /// A record that waits for the table before it.
     held: Option<Record>,
+    /// The answer goes on at this time, on the board's counter.
+    waits: Option<u64>,
+    /// Lines that the last round of a live answer has on the screen, which the next one overwrites.
+    drawn: usize,
+    /// The round is over.
+    over: bool,
+    /// Nothing was shown below those lines since.
+    undisturbed: bool,
 }
 
 /// What the shell is at.
@@ -57,23 +65,49 @@ impl Shell {
             work: Work::Line,
             text: Text::new(),
             held: None,
+            waits: None,
+            drawn: 0,
+            over: false,
+            undisturbed: false,
         }
     }
 
     /// The terminal is the monitor's, whatever was shown there before; an answer that was under way is dropped.
     pub fn open(&mut self) {
         self.echo.clear();
-        (self.work, self.text, self.held) = (Work::Line, Text::new(), None);
+        (self.work, self.text, self.held, self.waits) = (Work::Line, Text::new(), None, None);
         self.editor.prompt(&mut self.echo);
     }
 
     /// Whether [`Shell::key`] may be called.
     pub fn takes_input(&self) -> bool {
-        matches!(self.work, Work::Line) && self.echo.is_empty()
+        self.echo.is_empty() && (self.is_live() || matches!(self.work, Work::Line))
+    }
+
+    /// When [`Shell::pull`] is to be called although nothing came, on the board's counter.
+    pub fn waits_until(&self) -> Option<u64> {
+        self.waits
+    }
+
+    /// Whether an answer is shown that goes on until a key is pressed.
+    pub fn is_live(&self) -> bool {
+        matches!(&self.work, Work::Answer(answer) if answer.is_live())
+    }
+
+    /// Says whether others' lines were shown since the last call.
+    pub fn disturbed(&mut self, disturbed: bool) {
+        self.undisturbed &= !disturbed;
     }
 
     /// Takes a key.
     pub fn key(&mut self, byte: u8, world: &impl World) -> Wish {
+        if self.is_live() {
+            if let Work::Answer(answer) = core::mem::replace(&mut self.work, Work::Line) {
+                self.work = Work::After(answer);
+                self.text = Text::new();
+            }
+            return Wish::Nothing;
+        }
         match self.editor.key(byte, &mut self.echo) {
             Typed::Nothing => {}
             Typed::Leave => return Wish::Leave,
@@ -91,12 +125,10 @@ impl Shell {
             self.echo.clear();
             return true;
         }
+        self.waits = None;
         match core::mem::replace(&mut self.work, Work::Line) {
             Work::Line => false,
-            Work::Answer(answer) => {
-                self.answer(answer, world, out);
-                true
-            }
+            Work::Answer(answer) => self.answer(answer, world, out),
             Work::After(answer) => {
                 if let Err(why) = answer.end(world) {
                     let _ = write!(out, "{why}\r\n");
@@ -107,21 +139,53 @@ impl Shell {
         }
     }
 
-    /// The next line of an answer. The work is bounded: a table's rows are limited.
-    fn answer(&mut self, mut answer: Answer, world: &impl World, out: &mut String) {
+    /// The next line of an answer, unless it waits. The work is bounded: a table's rows are limited.
+    fn answer(&mut self, mut answer: Answer, world: &impl World, out: &mut String) -> bool {
         loop {
+            let start = out.len();
             if self.text.line(out) {
+                if answer.is_live() {
+                    self.redraw(start, out);
+                }
                 self.work = Work::Answer(answer);
-                return;
+                return true;
             }
-            match self.held.take().or_else(|| answer.next(world)) {
-                Some(record) => self.held = self.text.push(record).err(),
-                None if self.text.is_empty() => break,
-                None => self.text.finish(),
+            let next = match self.held.take() {
+                Some(record) => Next::Record(record),
+                None => answer.next(world),
+            };
+            match next {
+                Next::Record(record) => self.held = self.text.push(record).err(),
+                Next::Wait(_) if !self.text.is_empty() => self.text.finish(),
+                Next::Wait(until) => {
+                    self.over = true;
+                    self.text = Text::new();
+                    self.work = Work::Answer(answer);
+                    self.waits = Some(until);
+                    return false;
+                }
+                Next::End if self.text.is_empty() => break,
+                Next::End => self.text.finish(),
             }
         }
         self.text = Text::new();
         self.work = Work::After(answer);
+        true
+    }
+
+    /// Makes the line from `start` of `out` on, of a live answer, stand in place of that of the round before.
+    fn redraw(&mut self, start: usize, out: &mut String) {
+        if core::mem::take(&mut self.over) {
+            if self.undisturbed && self.drawn > 0 {
+                let mut up = String::new();
+                let _ = write!(up, "\x1b[{}A", self.drawn);
+                out.insert_str(start, &up);
+            }
+            (self.drawn, self.undisturbed) = (0, true);
+        }
+        self.drawn += 1;
+        let end = out.len() - "\r\n".len();
+        out.insert_str(end, "\x1b[K");
     }
 
     fn begin(&mut self, line: &str, world: &impl World) {
@@ -132,7 +196,10 @@ impl Shell {
             Err(why) => Err(why),
         };
         match answer {
-            Ok(answer) => self.work = Work::Answer(answer),
+            Ok(answer) => {
+                self.work = Work::Answer(answer);
+                self.drawn = 0;
+            }
             Err(why) => {
                 let _ = write!(self.echo, "{why}\r\n");
                 self.editor.prompt(&mut self.echo);

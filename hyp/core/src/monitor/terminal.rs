@@ -21,6 +21,8 @@ pub struct Terminal {
     session: Session,
     text: Outgoing,
     frame: Outgoing,
+    /// Lines of others that the console had shown when it was asked last.
+    lines: u32,
 }
 
 /// Something on its way to the console.
@@ -83,6 +85,7 @@ impl Terminal {
             session: Session::new(Asker::Program),
             text: Outgoing::new(),
             frame: Outgoing::new(),
+            lines: 0,
         }
     }
 
@@ -100,10 +103,24 @@ impl Terminal {
         port.with(|console| console.monitor_waits(true));
     }
 
+    /// When [`Terminal::work`] is to be called although nothing came, on the board's counter.
+    pub fn waits_until(&self) -> Option<u64> {
+        [self.shell.waits_until(), self.session.waits_until()].into_iter().flatten().min()
+    }
+
+    /// Whether changes of guests' states are to be told: call [`Terminal::work`] when there are some.
+    pub fn wants_events(&self) -> bool {
+        self.session.wants_events()
+    }
+
     /// A key of the person or a line for it.
     fn person(&mut self, world: &impl World, port: &impl Port) -> Step {
         if !self.text.send(|text| port.with(|console| console.monitor_text(text)).unwrap_or(0)) {
             return Step::Blocked;
+        }
+        if self.shell.is_live() {
+            let lines = port.with(|console| console.lines()).unwrap_or(0);
+            self.shell.disturbed(lines != core::mem::replace(&mut self.lines, lines));
         }
         if self.shell.pull(world, &mut self.text.bytes) {
             return Step::Done;

@@ -3,56 +3,21 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
+use super::answer::acts;
+use super::fake::Fake;
+use super::verbs::Argument;
 use super::*;
+use crate::addr::VmId;
 use crate::console::{Console, Sizes};
+use crate::counters::Cause;
 
-/// A board with two guests, which notes what it was asked to do.
-#[derive(Default)]
-struct Fake {
-    done: RefCell<Vec<Command>>,
-    events: RefCell<Events>,
+fn happens(world: &Fake, state: &'static str) {
+    let event = Event { at: 7, guest: VmId(0), state, reason: "why".into() };
+    world.events.borrow_mut().add(event);
 }
 
-impl World for Fake {
-    fn now(&self) -> u64 {
-        5_000_000_000
-    }
-
-    fn name(&self, guest: VmId) -> Option<&str> {
-        ["web", "db"].get(usize::from(guest.0)).copied()
-    }
-
-    fn act(&self, command: Command) -> Result<(), String> {
-        if command.verb == Verb::VmResume {
-            return Err("it is not paused".into());
-        }
-        self.done.borrow_mut().push(command);
-        Ok(())
-    }
-
-    fn log_line(&self, at: &mut u64) -> Option<String> {
-        *at += 1;
-        (*at <= 40).then(|| format!("line \"{at}\""))
-    }
-
-    fn event(&self, from: u64) -> Option<(u64, Event)> {
-        self.events.borrow().get(from)
-    }
-
-    fn next_event(&self) -> u64 {
-        self.events.borrow().next()
-    }
-}
-
-impl Fake {
-    fn happens(&self, state: &'static str) {
-        let event = Event { at: 7, guest: VmId(0), state, reason: "why".into() };
-        self.events.borrow_mut().add(event);
-    }
-
-    fn verbs(&self) -> Vec<Verb> {
-        self.done.borrow().iter().map(|command| command.verb).collect()
-    }
+fn done(world: &Fake) -> Vec<Verb> {
+    world.done.borrow().iter().map(|command| command.verb).collect()
 }
 
 /// What a session says to `bytes`.
@@ -60,8 +25,13 @@ fn told(session: &mut Session, world: &Fake, bytes: impl AsRef<[u8]>) -> Vec<Str
     let mut lines = Vec::new();
     let mut pull = |session: &mut Session| {
         let mut line = String::new();
-        while session.pull(world, &mut line) {
-            assert!(line.len() < 1024 && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        loop {
+            if !session.pull(world, &mut line) {
+                let Some(until) = session.waits_until() else { break };
+                world.clock.set(until);
+                continue;
+            }
+            assert!(line.len() < 2048 && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
             lines.push(core::mem::take(&mut line));
         }
         assert!(session.takes_input());
@@ -81,12 +51,17 @@ fn asked(request: impl AsRef<[u8]>) -> Vec<String> {
 /// What a person sees who types `keys`, without the echo's carriage returns.
 fn seen(shell: &mut Shell, world: &Fake, keys: &str) -> String {
     let mut out = String::new();
-    for byte in keys.bytes() {
-        while shell.pull(world, &mut out) {}
+    let mut pull = |shell: &mut Shell| {
+        while shell.pull(world, &mut out) || shell.waits_until().is_some() {
+            world.clock.set(shell.waits_until().unwrap_or(world.now()));
+        }
         assert!(shell.takes_input());
+    };
+    pull(shell);
+    for byte in keys.bytes() {
         let _ = shell.key(byte, world);
+        pull(shell);
     }
-    while shell.pull(world, &mut out) {}
     out
 }
 
@@ -127,7 +102,10 @@ fn a_wrong_request_is_answered_with_what_to_do() {
     let long = [b"1 help ", &[b' '; REQUEST_MAX][..], b"\n"].concat();
     assert!(error(&long).starts_with(r#"{"id":1,"ok":false,"error":"a request has 128 bytes"#));
     assert!(error(b"1 help\x1b\n").ends_with(r#""error":"a request is printable ASCII"}"#));
-    assert!(error(b"3 vm resume db\n").ends_with(r#""error":"it is not paused"}"#));
+    assert!(
+        error(b"3 vm resume db\n")
+            .ends_with(r#""error":"it is defined: only what is paused can be resumed"}"#)
+    );
     assert_eq!(asked("\n\r\n"), [""; 0]);
 }
 
@@ -135,27 +113,93 @@ fn a_wrong_request_is_answered_with_what_to_do() {
 fn a_guest_does_not_get_the_terminal() {
     let world = Fake::default();
     let mut session = Session::new(Asker::Guest);
-    let lines = told(&mut session, &world, "1 console db\n2 vm kill db\n");
+    let lines = told(&mut session, &world, "1 console db\n2 vm start db\n");
     assert!(lines[0].contains("is not for this side"), "{lines:?}");
-    assert_eq!(world.verbs(), [Verb::VmKill]);
+    assert_eq!(done(&world), [Verb::VmStart]);
 }
 
 #[test]
 fn events_are_told_to_who_wants_them_and_the_lost_ones_are_counted() {
     let world = Fake::default();
     let mut session = Session::new(Asker::Program);
-    world.happens("starting");
+    happens(&world, "starting");
     assert_eq!(told(&mut session, &world, "1 events on\n"), [r#"{"id":1,"ok":true}"#]);
-    world.happens("running");
-    let want = r#"{"event":"state","at_ns":7,"name":"web","state":"running","reason":"why"}"#;
+    happens(&world, "running");
+    let want = r#"{"event":"state","at_ns":7000000,"name":"web","state":"running","reason":"why"}"#;
     assert_eq!(told(&mut session, &world, ""), [want]);
-    (0..70).for_each(|_| world.happens("stopped"));
+    (0..70).for_each(|_| happens(&world, "stopped"));
     let lines = told(&mut session, &world, "");
     assert_eq!(lines[0], r#"{"event":"lost","count":6}"#);
     assert_eq!(lines.len(), 65);
     assert_eq!(told(&mut session, &world, "2 events off\n").len(), 1);
-    world.happens("running");
+    happens(&world, "running");
     assert_eq!(told(&mut session, &world, ""), [""; 0]);
+}
+
+/// The kinds and the names of fields that a verb tells programs.
+fn fields(verb: &str) -> Vec<String> {
+    let lines = asked(format!("1 {verb}\n"));
+    let (end, records) = lines.split_last().unwrap();
+    assert_eq!(end, r#"{"id":1,"ok":true}"#);
+    let mut kinds = Vec::new();
+    for record in records {
+        let names = record.split(",\"").skip(1).filter_map(|field| field.split_once("\":"));
+        let names: Vec<&str> = names.map(|(name, _)| name).skip(1).collect();
+        let kind = record.split('"').nth(5).unwrap();
+        let kind = format!("{kind}: {}", names.join(" "));
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+#[test]
+fn the_protocols_page_has_all_that_programs_are_told() {
+    let page = include_str!("../../../../docs/monitor.md");
+    for spec in Asker::Program.verbs() {
+        let verb = spec.name.replace("vm start", "vm show");
+        let argument = if spec.argument == Argument::Guest { " web" } else { "" };
+        assert!(page.contains(&format!("`{}", spec.name)), "{} is not there", spec.name);
+        if matches!(spec.argument, Argument::Word(_)) || acts(spec.verb) {
+            continue;
+        }
+        for kind in fields(&format!("{verb}{argument}")) {
+            let (kind, names) = kind.split_once(": ").unwrap();
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{kind}` |")));
+            let row = row.unwrap_or_else(|| panic!("no row for {kind}: {names}"));
+            for name in names.split(' ').filter(|name| !(name.starts_with('x') && name.len() < 4)) {
+                assert!(row.contains(&format!("`{name}`")), "{kind} has {name}; row: {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_person_sees_tables_that_fit_the_screen() {
+    for verb in ["help", "vm list", "mem", "irq", "disk"] {
+        for line in typed(&format!("{verb}\r")).lines() {
+            assert!(line.chars().count() <= 80, "{verb}: {line}");
+        }
+    }
+    let text = typed("vm list\r");
+    let want = "NAME  STATE    VCPUS   CPU   MEMORY  RESTARTS  UP  LAST END\n\
+                web   defined      2  0.0%  256 MiB         0   -  -\n\
+                db    defined      1  0.0%  256 MiB         0   -  -\n";
+    assert!(text.contains(want), "{text}");
+    let text = typed("regs web\r");
+    assert!(text.contains("\npc          0xffff800012345678  pstate     0x0\n"), "{text}");
+}
+
+#[test]
+fn the_memory_told_is_all_that_the_board_has() {
+    let lines = asked("1 mem\n");
+    let size = |line: &str| -> Option<u64> {
+        line.split("\"size_bytes\":").nth(1)?.trim_end_matches('}').parse().ok()
+    };
+    let sizes: Vec<u64> = lines.iter().filter_map(|line| size(line)).collect();
+    let (total, parts) = sizes.split_last().unwrap();
+    assert_eq!((*total, parts.iter().sum::<u64>()), (1 << 30, 1 << 30));
 }
 
 #[test]
@@ -165,7 +209,7 @@ fn the_board_ends_only_once_the_answer_is_on_its_way() {
     "1 poweroff now\n".bytes().for_each(|byte| session.feed(byte, &world));
     let mut line = String::new();
     assert!(session.pull(&world, &mut line));
-    assert_eq!((line.as_str(), world.verbs().len()), (r#"{"id":1,"ok":true}"#, 0));
+    assert_eq!((line.as_str(), done(&world).len()), (r#"{"id":1,"ok":true}"#, 0));
     assert!(!session.pull(&world, &mut line));
     assert_eq!(world.done.borrow()[0].word, "now");
 }
@@ -178,7 +222,7 @@ fn a_person_gets_a_prompt_an_answer_and_a_prompt() {
     assert!(text.contains("\nvm show NAME"), "{text}");
     assert!(text.ends_with("\ntessera> ") && !text.contains("events"), "{text}");
     assert_eq!(typed("\r"), "tessera> \ntessera> ");
-    assert_eq!(typed("tpo\r"), "tessera> tpo\nthere is no `tpo`; did you mean `top`?\ntessera> ");
+    assert_eq!(typed("lgo\r"), "tessera> lgo\nthere is no `lgo`; did you mean `log`?\ntessera> ");
     let log = typed("log\r");
     assert_eq!(log.lines().count(), 42);
     assert!(log.contains("\nline \"33\"\nline \"34\"\n"), "no gap where a table is cut: {log}");
@@ -198,8 +242,8 @@ fn what_a_person_asks_for_is_done_and_ctrl_d_leaves() {
     let world = Fake::default();
     let mut shell = Shell::new();
     shell.open();
-    seen(&mut shell, &world, "vm stop db\rreboot\r");
-    assert_eq!(world.verbs(), [Verb::VmStop, Verb::Reboot]);
+    seen(&mut shell, &world, "vm start db\rreboot\r");
+    assert_eq!(done(&world), [Verb::VmStart, Verb::Reboot]);
     assert_eq!(world.done.borrow()[0].guest, VmId(1));
     assert_eq!(shell.key(4, &world), Wish::Leave);
     seen(&mut shell, &world, "lo");
@@ -221,7 +265,7 @@ fn no_bytes_of_a_program_or_a_person_do_harm() {
     let world = Fake::default();
     let (mut session, mut shell) = (Session::new(Asker::Program), Shell::new());
     shell.open();
-    for _ in 0..10_000 {
+    for _ in 0..5_000 {
         let word = words.get(next() as usize % 16).copied().unwrap_or("\x1b[");
         let junk = next().to_le_bytes();
         let bytes = if next() % 4 == 0 { &junk[..] } else { word.as_bytes() };
@@ -230,8 +274,8 @@ fn no_bytes_of_a_program_or_a_person_do_harm() {
         }
         let mut out = String::new();
         for &byte in bytes {
+            out.push_str(&seen(&mut shell, &world, ""));
             let _ = shell.key(byte, &world);
-            while shell.pull(&world, &mut out) {}
         }
         assert!(out.len() < 20_000);
     }
@@ -288,7 +332,7 @@ fn a_program_and_a_person_share_the_line_with_the_guests() {
     let mut line = Line::new();
     line.print(0, "web# ");
     line.print(1, "half a line");
-    let text = line.types("\x1e1 vm stop db\n\x1e2 help\n\x1e3 log\n");
+    let text = line.types("\x1e1 events on\n\x1e2 help\n\x1e3 log\n");
     assert!(text.starts_with("web# \r\x1b[K\x1e{\"id\":1,\"ok\":true}\n\r"), "{text:?}");
     assert!(text.ends_with("\x1e{\"id\":3,\"ok\":true}\n\rweb# "), "{text:?}");
     let frames = text.split('\x1e').skip(1).map(|frame| frame.split('\n').next().unwrap());
@@ -326,4 +370,66 @@ fn requests_that_come_too_fast_are_lost_as_a_whole_and_it_is_said() {
     let answers = text.matches("there is no guest `nobody-of-this-name`").count();
     assert!((20..300).contains(&answers), "{answers}");
     assert_eq!(text.matches("{\"id\":null,\"ok\":false,\"error\":\"a request is lost").count(), 1);
+}
+
+#[test]
+fn top_is_drawn_in_place_until_a_key_or_below_what_came_between() {
+    let world = Fake::default();
+    let mut shell = Shell::new();
+    shell.open();
+    let mut out = String::new();
+    while shell.pull(&world, &mut out) {}
+    "top\r".bytes().for_each(|byte| {
+        let _ = shell.key(byte, &world);
+        while shell.pull(&world, &mut out) {}
+    });
+    let round = |shell: &mut Shell| {
+        world.clock.set(shell.waits_until().expect("it waits"));
+        let mut out = String::new();
+        while shell.pull(&world, &mut out) {}
+        out
+    };
+    assert_eq!(round(&mut shell), "", "the first reading");
+    world.guests[0].counters.vcpus[0].exits.count(Cause::Hvc);
+    world.guests[0].counters.disks[0].bytes_read.add(3 << 20);
+    let text = round(&mut shell);
+    assert!(text.starts_with("NAME  STATE    "), "{text}");
+    assert!(
+        text.contains("\nweb   defined  0.0%      1           0         0  3 MiB      0 B"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 7);
+    let text = round(&mut shell);
+    assert!(
+        text.starts_with("\x1b[7ANAME") && text.contains("\nweb   defined  0.0%      0 "),
+        "{text}"
+    );
+    shell.disturbed(true);
+    assert!(round(&mut shell).starts_with("NAME"));
+    let mut out = String::new();
+    let _ = shell.key(b'q', &world);
+    while shell.pull(&world, &mut out) {}
+    assert_eq!(out, "\rtessera> ");
+    assert!(shell.waits_until().is_none());
+}
+
+#[test]
+fn the_last_exits_of_all_vcpus_are_told_in_their_order() {
+    let world = Fake::default();
+    for (vcpu, count) in [(0, 3), (1, 100)] {
+        for n in 0..count {
+            let exit = crate::trace::Record {
+                why: 0x5a00_0000,
+                pc: 4,
+                time: 1 + n as u64,
+                detail: 0x8400_0000,
+            };
+            world.guests[0].counters.vcpus[vcpu].ring.write(n, exit);
+        }
+    }
+    let lines = told(&mut Session::new(Asker::Program), &world, "1 trace web\n2 trace db\n");
+    assert_eq!(lines.len(), 3 + 64 + 1 + 1);
+    let first = r#"{"id":1,"record":"exit","vcpu":0,"ago_ns":4999000000,"pc":"0x4","what":"#;
+    assert!(lines[0].starts_with(first), "{}", lines[0]);
+    assert!(lines[3].contains(r#""vcpu":1,"#) && lines[3].contains("PSCI_VERSION"), "{}", lines[3]);
 }

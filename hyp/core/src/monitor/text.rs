@@ -12,6 +12,8 @@ use crate::console::Plain;
 
 /// Most rows that are held.
 const BLOCK: usize = 32;
+/// Longest list that is shown in one line.
+const INLINE_MAX: usize = 60;
 /// What stands between two columns.
 const GAP: usize = 2;
 
@@ -24,7 +26,8 @@ pub(super) struct Text {
     kind: &'static str,
     /// Rows of cells, a header among them.
     rows: Vec<Vec<Cell>>,
-    widths: Vec<usize>,
+    /// Of each column, how wide it is and whether it goes to the right.
+    widths: Vec<(usize, bool)>,
     /// Rows that were put out.
     shown: usize,
     /// No more rows are taken until those here are out.
@@ -96,7 +99,7 @@ impl Text {
         self.shown += 1;
         self.started = true;
         let start = out.len();
-        for ((text, right), width) in row.iter().zip(&self.widths) {
+        for ((text, _), (width, right)) in row.iter().zip(&self.widths) {
             let pad = width.saturating_sub(text.chars().count());
             let (before, after) = if *right { (pad, 0) } else { (0, pad) };
             let _ = write!(out, "{:before$}{text}{:after$}", "", "", after = after + GAP);
@@ -112,31 +115,36 @@ impl Text {
         }
     }
 
-    /// A line for each field; the entries of a list are below each other.
+    /// A line for each field, for two where they are registers; the entries of a long list are below each other.
     fn sheet(&mut self, record: &Record) {
+        let mut registers = false;
         for field in &record.fields {
             let name = (field.0.replace('_', " "), false);
-            match &field.1 {
-                Value::List(list) if !list.is_empty() => {
+            let value = (cell(field).0, false);
+            let pairs = matches!(field.1, Value::Hex(_));
+            match (&field.1, self.rows.last_mut()) {
+                (Value::List(list), _) if value.0.len() > INLINE_MAX => {
                     let mut name = Some(name);
                     for text in list {
                         let name = name.take().unwrap_or_default();
                         self.rows.push(Vec::from([name, (plain(text), false)]));
                     }
                 }
-                _ => self.rows.push(Vec::from([name, (cell(field).0, false)])),
+                (_, Some(row)) if pairs && registers => row.extend([name, value]),
+                _ => self.rows.push(Vec::from([name, value])),
             }
+            registers = pairs && !registers;
         }
     }
 
     fn measure(&mut self) {
         self.widths.clear();
         for row in &self.rows {
-            for (index, (text, _)) in row.iter().enumerate() {
+            for (index, (text, right)) in row.iter().enumerate() {
                 let width = text.chars().count();
                 match self.widths.get_mut(index) {
-                    Some(widest) => *widest = width.max(*widest),
-                    None => self.widths.push(width),
+                    Some(column) => *column = (width.max(column.0), *right || column.1),
+                    None => self.widths.push((width, *right)),
                 }
             }
         }
@@ -165,13 +173,13 @@ fn is_number(value: &Value) -> bool {
 fn cell((_, value): &(&'static str, Value)) -> Cell {
     let mut text = String::new();
     let _ = match value {
-        Value::None => text.write_str("-"),
+        Value::None | Value::Permille(None) | Value::Nanos(None) => text.write_str("-"),
         Value::Text(words) => text.write_str(&plain(words)),
         Value::Number(number) => write!(text, "{number}"),
         Value::Hex(number) => write!(text, "{number:#x}"),
         Value::Bytes(bytes) => write!(text, "{}", Size(*bytes)),
-        Value::Permille(share) => write!(text, "{}.{}%", share / 10, share % 10),
-        Value::Nanos(time) => write!(text, "{}", Time(*time)),
+        Value::Permille(Some(share)) => write!(text, "{}.{}%", share / 10, share % 10),
+        Value::Nanos(Some(time)) => write!(text, "{}", Time(*time)),
         Value::Flag(flag) => text.write_str(if *flag { "yes" } else { "no" }),
         Value::List(list) => list.iter().enumerate().try_for_each(|(index, word)| {
             write!(text, "{}{}", if index > 0 { " " } else { "" }, plain(word))
@@ -249,7 +257,8 @@ mod tests {
     #[test]
     fn rows_of_a_kind_are_a_table_with_numbers_on_the_right() {
         let row = |name: &'static str, share, memory| {
-            let row = Record::row("vm").with("name", name).with("cpu", Value::Permille(share));
+            let row =
+                Record::row("vm").with("name", name).with("cpu", Value::Permille(Some(share)));
             row.with("memory", Value::Bytes(memory)).with("last_stop", Value::None)
         };
         let text = shown(&[row("web", 5, 256 << 20), row("database", 1000, 64 << 20)]);
@@ -264,9 +273,10 @@ mod tests {
         let sheet = Record::sheet("vm")
             .with("name", "web")
             .with("entry_point", Value::Hex(0x4000_0000))
+            .with("pc", Value::Hex(4))
             .with("disks", Value::List(Vec::from(["a".into(), "b".into()])));
         let rows = [sheet, Record::row("irq").with("n", 1), Record::row("disk").with("n", 2)];
-        let want = "name         web\nentry point  0x40000000\ndisks        a\n             b\n\n\
+        let want = "name         web\nentry point  0x40000000  pc  0x4\ndisks        a b\n\n\
                     N\n1\n\nN\n2\n";
         assert_eq!(shown(&rows), want);
     }

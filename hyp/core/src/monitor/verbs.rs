@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::addr::VmId;
+use crate::life::Request;
 use crate::words::{List, nearest_name};
 
 /// What is to be done or told.
@@ -161,6 +162,21 @@ pub struct Command {
     pub guest: VmId,
     /// The word behind it; empty for none.
     pub word: &'static str,
+}
+
+impl Command {
+    /// What it asks of the guest's life, if anything.
+    pub fn request(&self) -> Option<Request> {
+        Some(match self.verb {
+            Verb::VmStart => Request::Start,
+            Verb::VmStop => Request::Stop,
+            Verb::VmKill => Request::Kill,
+            Verb::VmPause => Request::Pause,
+            Verb::VmResume => Request::Resume,
+            Verb::VmReset => Request::Reset,
+            _ => return None,
+        })
+    }
 }
 
 /// Reads what was asked; nothing for an empty line. An error says what to do instead.
@@ -322,7 +338,7 @@ mod tests {
         assert_eq!(error("vm show"), "`vm show` takes a guest's name: `web`, `db`, `web-test`");
         assert_eq!(error("vm lst"), "there is no `vm lst`; did you mean `vm list`?");
         assert!(error("vm").starts_with("`vm` is followed by one of `list`, `show`"));
-        assert_eq!(error("tpo"), "there is no `tpo`; did you mean `top`?");
+        assert_eq!(error("lgo"), "there is no `lgo`; did you mean `log`?");
         assert_eq!(error("xyzzy"), "there is no `xyzzy`; `help` shows what there is");
         assert_eq!(error("start web"), "there is no `start`; did you mean `vm start NAME`?");
         assert_eq!(error("mem now"), "`now` is too much; write `mem`");

@@ -5,15 +5,23 @@ use alloc::string::String;
 
 use super::verbs::Command;
 use crate::addr::VmId;
+use crate::disk::partitions::Partition;
+use crate::guest::Guest;
 
 /// The board with its guests, as the monitor sees it. Each method takes its own locks and keeps none.
 pub trait World {
-    /// Nanoseconds since the board was started.
+    /// The board's counter.
     fn now(&self) -> u64;
-    /// The name of a guest, in the order of the configuration.
-    fn name(&self, guest: VmId) -> Option<&str>;
+    /// Its ticks in a second.
+    fn counter_hz(&self) -> u64;
+    /// The guests.
+    fn guests(&self) -> &[Guest];
     /// Does what `command` asks for, or begins it. An error says why not.
     fn act(&self, command: Command) -> Result<(), String>;
+    /// Idle time of vCPUs is to be seen for so many ticks from now on, as soon as their cores have taken note.
+    fn sample(&self, ticks: u64);
+    /// Has the registers of a guest's vCPUs kept, soon.
+    fn look(&self, guest: &Guest);
     /// The line of Tessera's log that begins at byte `at` of all that it ever wrote, or the oldest one that is kept; `at`
     /// moves behind it.
     fn log_line(&self, at: &mut u64) -> Option<String>;
@@ -21,12 +29,54 @@ pub trait World {
     fn event(&self, from: u64) -> Option<(u64, Event)>;
     /// The number that the next event will have.
     fn next_event(&self) -> u64;
+    /// Where the board's memory is, but for the guests'.
+    fn memory(&self) -> Memory;
+    /// The board's disk.
+    fn disk(&self) -> Option<DiskFacts>;
+    /// The partitions of the board's disk.
+    fn partitions(&self) -> &[Partition];
+}
+
+/// RAM of the board, in bytes, as it is divided between those who are no guests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Memory {
+    /// All of it.
+    pub total: u64,
+    /// The image: code, data, the boot core's stacks, without the heap.
+    pub image: u64,
+    /// What is in use of the heap.
+    pub heap_used: u64,
+    /// What is free of the heap.
+    pub heap_free: u64,
+    /// The other cores' stacks.
+    pub stacks: u64,
+    /// The tables of EL2's own map, but for those in the image.
+    pub tables: u64,
+    /// The bundle.
+    pub bundle: u64,
+    /// What firmware keeps, the board's device tree, and pages that are in part of something else.
+    pub firmware: u64,
+    /// Free.
+    pub free: u64,
+}
+
+/// The board's disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskFacts {
+    /// What drives it.
+    pub driver: &'static str,
+    /// It answers no more.
+    pub lost: bool,
+    /// It cannot be written.
+    pub read_only: bool,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// A guest's state changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// When, in nanoseconds as [`World::now`] has them.
+    /// When, on the board's counter.
     pub at: u64,
     /// Which guest.
     pub guest: VmId,

@@ -56,7 +56,8 @@ impl Ring {
     /// A copy, the oldest exit first. Of a vCPU that runs on meanwhile, exits that were overwritten during the copy are
     /// left out.
     pub fn read(&self) -> Vec<Record> {
-        let before: [Record; EXITS] = core::array::from_fn(|n| self.slots[n].read());
+        // On the heap: it is half of what a stack may be stepped over by.
+        let before: Vec<Record> = self.slots.iter().map(Slot::read).collect();
         // The newest is where the time falls back to that of the oldest.
         let falls = |&n: &usize| before[n].time > before[(n + 1) % EXITS].time;
         let newest = (0..EXITS).find(falls).unwrap_or(EXITS - 1);

@@ -37,6 +37,7 @@ mod raise;
 mod rebuild;
 mod registers;
 mod routes;
+mod states;
 #[cfg(test)]
 mod tests;
 mod v2;
@@ -58,6 +59,7 @@ use crate::counters::Counter;
 pub use self::deliver::News;
 pub use self::lr::{ListRegisters, MAX_LIST_REGISTERS, gich, hcr, vmcr};
 pub use self::registers::BadAccess;
+pub use self::states::States;
 
 /// News for a vCPU: SGI `n` arrived, at bit `SGI_NEWS + n`.
 const SGI_NEWS: u32 = 16;

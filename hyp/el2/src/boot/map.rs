@@ -1,6 +1,7 @@
 //! EL2's own address space: the boot code's tables, and what is added to them.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use tessera_core::addr::{PAGE_SIZE, Pa};
 use tessera_core::board::{Board, Gic, Range};
@@ -11,7 +12,7 @@ use tessera_core::paging::el2::{El2Map, Section};
 
 use super::stop;
 use crate::barrier;
-use crate::hw::{El2, FRAMES};
+use crate::hw::{self, El2, FRAMES};
 use crate::memory::{self, DIRECT_VA, symbol};
 use crate::sysreg::mrs;
 
@@ -19,6 +20,22 @@ use crate::sysreg::mrs;
 const BOOT_TABLES: u32 = 8;
 
 static MAP: Mutex<Option<El2Map>> = Mutex::new(None);
+
+/// Bytes of the board's RAM.
+static RAM: AtomicU64 = AtomicU64::new(0);
+/// Bytes of the bundle.
+static BUNDLE: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of the board's RAM, and of the bundle in it.
+pub fn ram_and_bundle() -> (u64, u64) {
+    (RAM.load(Ordering::Relaxed), BUNDLE.load(Ordering::Relaxed))
+}
+
+/// Tables of EL2's map, without those of the image.
+pub fn table_frames() -> u64 {
+    let all = MAP.lock().as_ref().map_or(0, |map| u64::from(map.table_frames()));
+    all.saturating_sub(u64::from(BOOT_TABLES) + hw::early_taken())
+}
 
 /// ID_AA64MMFR0_EL1.PARange.
 pub fn pa_range() -> u8 {
@@ -98,6 +115,8 @@ pub fn board(board: &Board<'_>, dtb: u64, dtb_len: u64) {
         None => return,
     }
     transports(board);
+    RAM.store(board.memory.iter().map(|ram| ram.len).sum(), Ordering::Relaxed);
+    BUNDLE.store(board.initrd.map_or(0, |initrd| initrd.len), Ordering::Relaxed);
     let ranges = |r: &Range| r.start..r.end();
     let ram: Vec<_> = board.memory.iter().map(ranges).collect();
     let mut keep: Vec<_> = board.reserved.iter().map(ranges).collect();

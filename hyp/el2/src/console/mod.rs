@@ -11,14 +11,15 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tessera_core::addr::{IntId, VmId};
 use tessera_core::board::{self, UartKind};
-use tessera_core::console::{Console, Sizes};
+use tessera_core::console::{Console, ConsoleKeys, Sizes};
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::lock::Mutex;
+use tessera_core::monitor::Port;
 use uart::Uart;
 
 use crate::hw::El2;
-use crate::{cpu, gic, guests, memory};
+use crate::{cpu, gic, guests, memory, monitor};
 
 /// Console and UART.
 struct State {
@@ -57,10 +58,20 @@ pub fn init(board: board::Uart) {
 }
 
 /// Gives each guest its part of the console, in the order of their numbers.
-pub fn add_guests(names: &[&str]) {
+pub fn add_guests(names: &[&str], keys: ConsoleKeys) {
     let mut state = STATE.lock();
     state.flush();
-    state.console = Some(Console::new(names, Sizes::default()));
+    let console = state.console.take();
+    state.console = console.map(|console| console.with_guests(names, Sizes::default(), keys));
+}
+
+/// The console, for the monitor.
+pub struct Desk;
+
+impl Port for Desk {
+    fn with<T>(&self, f: impl FnOnce(&mut Console) -> T) -> Option<T> {
+        with(f)
+    }
 }
 
 /// Runs `f` on the console, then moves output on to the UART.
@@ -83,6 +94,7 @@ pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> bool {
         return false;
     }
     let mut targets = 0u32;
+    let monitored;
     {
         let mut state = STATE.lock();
         let State { console: Some(console), uart: Some(uart) } = &mut *state else { return true };
@@ -94,9 +106,13 @@ pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> bool {
             }
         }
         uart.acknowledge();
+        monitored = console.monitor_is_due();
         state.drain();
     }
     apply_flow();
+    if monitored {
+        monitor::run();
+    }
     for n in 0..32 {
         if targets >> n & 1 != 0 {
             deliver(VmId(n));
@@ -135,7 +151,8 @@ impl State {
             uart.put(room.get(..count).unwrap_or_default());
         }
         // A guest that was told to hold back is told to go on by the interrupt too.
-        uart.transmit_interrupt(console.has_output() || console.holds());
+        let waits = console.holds() || console.is_waited_for();
+        uart.transmit_interrupt(console.has_output() || waits);
     }
 
     fn flush(&mut self) {

@@ -8,6 +8,7 @@ use tessera_core::addr::VmId;
 use tessera_core::board::Board;
 use tessera_core::bundle::{Bundle, File};
 use tessera_core::config::{self, BoardFacts, Config, VmConfig};
+use tessera_core::console::ConsoleKeys;
 use tessera_core::guest::{DiskSeat, Guest};
 use tessera_core::trng::Stream;
 
@@ -16,8 +17,8 @@ use crate::boot::stop;
 use crate::hw::FRAMES;
 use crate::{accounts, cpu, id, memory};
 
-/// Defines all guests that can be started.
-pub fn define(board: &Board<'_>) -> Vec<Guest> {
+/// Defines all guests that can be started, and says which keys the console keeps.
+pub fn define(board: &Board<'_>) -> (Vec<Guest>, ConsoleKeys) {
     let bundle = open(board);
     let mut config = match bundle.config() {
         Ok(fdt) => config::parse(&fdt),
@@ -56,7 +57,7 @@ pub fn define(board: &Board<'_>) -> Vec<Guest> {
         }
     }
     disk::publish(disk);
-    guests
+    (guests, config.keys)
 }
 
 fn open(board: &Board<'_>) -> Bundle<'static> {

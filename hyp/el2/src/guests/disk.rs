@@ -2,9 +2,11 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use spin::Once;
 use tessera_core::addr::{IntId, Pa, VmId};
 use tessera_core::board::{Board, SdHost, VirtioMmio};
 use tessera_core::config::DiskConfig;
@@ -13,12 +15,14 @@ use tessera_core::disk::partitions::{FIRST_READ, Partition, Partitions};
 use tessera_core::disk::sdhci::Sdhci;
 use tessera_core::disk::virtio_blk::{VirtioDisk, device_id};
 use tessera_core::disk::{
-    Accepted, Attached, Disk, DiskDriver, DiskError, DiskRequest, Registers, SubmitError, Tag,
+    Accepted, Attached, Disk, DiskDriver, DiskError, DiskRequest, Registers, SECTOR_SIZE,
+    SubmitError, Tag,
 };
 use tessera_core::guest::DiskSeat;
 use tessera_core::hw::Hw;
 use tessera_core::life::Phase;
 use tessera_core::lock::Mutex;
+use tessera_core::monitor::DiskFacts;
 use tessera_core::vm::DiskEvent;
 
 use crate::hw::El2;
@@ -100,6 +104,8 @@ struct Line {
     interrupt: IntId,
     edge: bool,
 }
+
+static PARTITIONS: Once<Vec<Partition>> = Once::new();
 
 static DISK: Mutex<Option<Disk<Driver>>> = Mutex::new(None);
 
@@ -199,12 +205,34 @@ impl BoardDisk {
 
 /// Opens the disk for the guests.
 pub fn publish(disk: Option<BoardDisk>) {
-    let Some(BoardDisk { disk, line, .. }) = disk else { return };
+    let Some(BoardDisk { disk, partitions, line }) = disk else { return };
+    PARTITIONS.call_once(|| partitions.partitions);
     *DISK.lock() = Some(disk);
     INTERRUPT.store(line.interrupt.0, Ordering::Release);
     gic::enable_spi(line.interrupt, cpu::current_id(), line.edge);
     // Reading the partitions may have left the line high: the next request must raise it anew.
     with_disk(|disk| disk.acknowledge());
+}
+
+/// The partitions of the board's disk.
+pub fn partitions() -> &'static [Partition] {
+    PARTITIONS.get().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// What the board's disk is.
+pub fn facts() -> Option<DiskFacts> {
+    with_disk(|disk| {
+        let driver = disk.driver();
+        DiskFacts {
+            driver: match driver {
+                Driver::Virtio(_) => "virtio-blk",
+                Driver::Sd(_) => "SD card (SDHCI)",
+            },
+            lost: MOURNED.load(Ordering::Relaxed),
+            read_only: driver.read_only(),
+            size: driver.sectors() * SECTOR_SIZE,
+        }
+    })
 }
 
 /// Gives a request to the disk.

@@ -7,23 +7,30 @@ mod life;
 mod load;
 
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 use tessera_core::addr::{CpuId, VcpuId, VmId};
 use tessera_core::board::Board;
+use tessera_core::console::KeyName;
 use tessera_core::deadlines::Slot;
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::life::{Due, Request, State, StopReason, Verdict};
 
-pub use disk::{check as check_disk, interrupt as disk_interrupt, submit as disk_submit};
+pub use disk::{
+    check as check_disk, facts as disk_facts, interrupt as disk_interrupt, partitions,
+    submit as disk_submit,
+};
 pub use files::help as help_hashing;
 pub use life::{build, give_back};
 pub use load::{clear, load};
 
 use crate::hw::El2;
 use crate::{accounts, console, power};
+
+/// Whether the board goes off once all guests have stopped, whatever for.
+static POWERING_OFF: AtomicBool = AtomicBool::new(false);
 
 static GUESTS: Once<Vec<Guest>> = Once::new();
 
@@ -49,9 +56,9 @@ pub fn seat(cpu: CpuId) -> Option<(&'static Guest, VcpuId)> {
 /// load and run them (`main_loop`).
 pub fn start(board: &Board<'_>, began: u64) {
     accounts::begin(board.bootargs, began);
-    let guests = build::define(board);
+    let (guests, keys) = build::define(board);
     let names: Vec<&str> = guests.iter().map(console_name).collect();
-    console::add_guests(&names);
+    console::add_guests(&names, keys);
     for guest in &guests {
         let config = &guest.config;
         log::info!(
@@ -65,7 +72,10 @@ pub fn start(board: &Board<'_>, began: u64) {
     if guests.is_empty() {
         crate::boot::stop(format_args!("no guest can be started; mend the configuration above"));
     }
-    log::info!("keys: Ctrl-] switches between guests, Ctrl-] ? helps");
+    let (switch, monitor) = (KeyName(keys.switch), KeyName(keys.monitor));
+    log::info!(
+        "keys: {switch} switches between guests, {switch} ? helps, {monitor} opens the monitor"
+    );
     GUESTS.call_once(|| guests);
     start_waiting();
     for guest in all().into_iter().flatten() {
@@ -105,6 +115,12 @@ pub fn watch(guest: &'static Guest) {
         Due::Build => guest.kick_all(&El2),
         Due::NotListening => {
             let name = guest.name();
+            if POWERING_OFF.load(Ordering::Relaxed) {
+                log::warn!("{name} does not listen to its power button and is killed");
+                // It may have ended just now.
+                let _ = guest.ask(Request::Kill, &El2);
+                return;
+            }
             log::warn!(
                 "{name} does not listen to its power button and runs on; `kill` does not ask"
             );
@@ -122,8 +138,26 @@ pub fn went_down(guest: &Guest, reason: StopReason) {
             log::warn!("{} is not started: it waits for {}", other.name(), guest.name());
         }
     }
-    if reason.verdict() != Verdict::Killed && all.iter().all(|guest| guest.life.state().is_down()) {
+    let may = reason.verdict() != Verdict::Killed || POWERING_OFF.load(Ordering::Relaxed);
+    if may && all.iter().all(|guest| guest.life.state().is_down()) {
         log::info!("all guests have stopped; the board goes off");
+        console::flush();
+        power::off();
+    }
+}
+
+/// Stops all guests, by their power buttons where they run, and turns the board off when the last is down.
+pub fn power_off() {
+    POWERING_OFF.store(true, Ordering::Relaxed);
+    let all = all().unwrap_or_default();
+    for guest in all {
+        guest.waits.store(false, Ordering::Relaxed);
+        // Who cannot be asked is not, and who is down already does not mind.
+        if guest.ask(Request::Stop, &El2).is_err() && guest.life.state() != State::Stopping {
+            let _ = guest.ask(Request::Kill, &El2);
+        }
+    }
+    if all.iter().all(|guest| guest.life.state().is_down()) {
         console::flush();
         power::off();
     }

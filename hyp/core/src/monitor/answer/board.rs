@@ -1,0 +1,167 @@
+//! What is told of the board: memory, interrupts, disk.
+
+use alloc::string::{String, ToString};
+
+use tessera_abi::layout;
+
+use crate::addr::{PAGE_SIZE, VcpuId};
+use crate::config::ConsoleKind;
+use crate::disk::SECTOR_SIZE;
+use crate::disk::partitions::Partition;
+use crate::guest::Guest;
+use crate::monitor::record::{Record, Value};
+use crate::monitor::world::World;
+
+/// Row `n` of where the memory is: the board's, then each guest's, then what is left and the sum.
+pub(super) fn memory(world: &impl World, n: usize) -> Option<Record> {
+    let memory = world.memory();
+    let own = [
+        ("image", memory.image),
+        ("heap, used", memory.heap_used),
+        ("heap, free", memory.heap_free),
+        ("stacks", memory.stacks),
+        ("own tables", memory.tables),
+        ("bundle", memory.bundle),
+        ("firmware", memory.firmware),
+    ];
+    let row = |what: &'static str, guest: Option<&Guest>, size: u64| {
+        let name = guest.map(|guest| String::from(guest.name()));
+        Record::row("memory")
+            .with("what", what)
+            .with("guest", name)
+            .with("size", Value::Bytes(size))
+    };
+    if let Some(&(what, size)) = own.get(n) {
+        return Some(row(what, None, size));
+    }
+    let n = n - own.len();
+    let guests = world.guests();
+    if let Some(guest) = guests.get(n / 2) {
+        let (ram, tables) = taken(guest);
+        return Some(match n % 2 {
+            0 => row("RAM", Some(guest), ram),
+            _ => row("stage-2 tables", Some(guest), tables),
+        });
+    }
+    let known = own.iter().map(|(_, size)| size).sum::<u64>()
+        + guests.iter().map(|guest| taken(guest).0 + taken(guest).1).sum::<u64>()
+        + memory.free;
+    match n - 2 * guests.len() {
+        // Pages of drivers, and of what is being built or torn down.
+        0 => Some(row("other", None, memory.total.saturating_sub(known))),
+        1 => Some(row("free", None, memory.free)),
+        2 => Some(row("total", None, memory.total)),
+        _ => None,
+    }
+}
+
+/// Bytes of RAM and of tables that a guest has.
+fn taken(guest: &Guest) -> (u64, u64) {
+    let Some(vm) = guest.vm() else { return (0, 0) };
+    (vm.ram.size(), u64::from(vm.stage2.table_frames()) * PAGE_SIZE)
+}
+
+/// Interrupt number `n` of those that guests' devices have, with its state.
+pub(super) fn interrupts(world: &impl World, n: usize) -> Option<Record> {
+    world.guests().iter().flat_map(interrupts_of).nth(n).map(|interrupt| interrupt.record())
+}
+
+/// An interrupt of a guest.
+struct Interrupt<'a> {
+    guest: &'a Guest,
+    vcpu: Option<VcpuId>,
+    intid: u32,
+    what: String,
+}
+
+/// Timers of each vCPU, then the devices.
+fn interrupts_of(guest: &Guest) -> impl Iterator<Item = Interrupt<'_>> {
+    use layout::{PMU_INTID, PTIMER_INTID, UART_INTID, VIRTIO_INTID, VTIMER_INTID};
+    let private = [
+        (VTIMER_INTID, "virtual timer"),
+        (PTIMER_INTID, "physical timer"),
+        (PMU_INTID, "performance monitors"),
+    ];
+    let vcpus = (0..guest.config.vcpus() as u8).map(VcpuId);
+    let private = vcpus.flat_map(move |vcpu| {
+        let of = move |(intid, what): (u32, &str)| Interrupt {
+            guest,
+            vcpu: Some(vcpu),
+            intid,
+            what: what.into(),
+        };
+        private.into_iter().map(of)
+    });
+    let uart = (guest.config.console == ConsoleKind::Pl011).then(|| (UART_INTID, "UART".into()));
+    let disks =
+        (0..).zip(&guest.config.disks).map(|(n, disk)| (VIRTIO_INTID + n, disk.name.clone()));
+    let shared = uart.into_iter().chain(disks);
+    private.chain(shared.map(|(intid, what)| Interrupt { guest, vcpu: None, intid, what }))
+}
+
+impl Interrupt<'_> {
+    fn record(&self) -> Record {
+        let vm = self.guest.vm();
+        let states = vm.as_ref().map(|vm| vm.vgic.states(self.vcpu));
+        let bit = 1 << (self.intid % 32);
+        let flag = |word: fn(&crate::vgic::States) -> u32| match &states {
+            Some(states) => Value::Flag(word(states) & bit != 0),
+            None => Value::None,
+        };
+        Record::row("interrupt")
+            .with("guest", String::from(self.guest.name()))
+            .with("vcpu", self.vcpu.map(|vcpu| u64::from(vcpu.0)))
+            .with("interrupt", u64::from(self.intid))
+            .with("of", self.what.clone())
+            .with("enabled", flag(|states| states.enabled))
+            .with("pending", flag(|states| states.pending))
+            .with("active", flag(|states| states.active))
+    }
+}
+
+/// The disk, then its partitions, then the guests' disks.
+pub(super) fn disk(world: &impl World, n: usize) -> Option<Record> {
+    let disk = world.disk()?;
+    let partitions = world.partitions();
+    match n.checked_sub(1) {
+        None => Some(
+            Record::sheet("disk")
+                .with("driver", disk.driver)
+                .with("state", if disk.lost { "lost" } else { "works" })
+                .with("read_only", Value::Flag(disk.read_only))
+                .with("size", Value::Bytes(disk.size)),
+        ),
+        Some(n) if n < partitions.len() => Some(partition(world, partitions.get(n)?)),
+        Some(n) => {
+            let all = world
+                .guests()
+                .iter()
+                .flat_map(|guest| (0..guest.disks.len()).map(move |slot| (guest, slot)));
+            let (guest, slot) = { all }.nth(n - partitions.len())?;
+            Some(guest_disk(guest, slot))
+        }
+    }
+}
+
+fn partition(world: &impl World, partition: &Partition) -> Record {
+    let has = |guest: &&Guest| guest.disks.iter().any(|seat| seat.window.first == partition.first);
+    let guests = world.guests().iter().filter(has).map(|guest| guest.name().into());
+    Record::row("partition")
+        .with("number", u64::from(partition.number))
+        .with("label", partition.label.clone())
+        .with("partuuid", partition.partuuid.to_string())
+        .with("size", Value::Bytes(partition.sectors * SECTOR_SIZE))
+        .with("guests", Value::List(guests.collect()))
+}
+
+fn guest_disk(guest: &Guest, slot: usize) -> Record {
+    let config = guest.config.disks.get(slot);
+    let vm = guest.vm();
+    let device = vm.as_ref().and_then(|vm| vm.disks.get(slot));
+    Record::row("guest_disk")
+        .with("guest", String::from(guest.name()))
+        .with("disk", config.map(|disk| disk.name.clone()))
+        .with("partition", config.map(|disk| disk.partition.clone()))
+        .with("read_only", Value::Flag(config.is_some_and(|disk| disk.read_only)))
+        .with("in_flight", device.map(|disk| u64::from(disk.lock().in_flight())))
+}

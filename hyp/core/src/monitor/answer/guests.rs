@@ -1,0 +1,216 @@
+//! What is told of guests.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use tessera_abi::layout;
+
+use super::{ago, ticks};
+use crate::addr::VcpuId;
+use crate::config::ConsoleKind;
+use crate::guest::Guest;
+use crate::life::{Restart, State};
+use crate::monitor::record::{Record, Value};
+use crate::monitor::world::World;
+use crate::snapshot::Snapshot;
+use crate::vgic::Model;
+
+/// Guest number `n`, in a line.
+pub(super) fn list(world: &impl World, n: usize, share: Value) -> Option<Record> {
+    let guest = world.guests().get(n)?;
+    let facts = guest.life.facts();
+    let lives = matches!(facts.state, State::Running | State::Paused | State::Stopping);
+    let up = lives.then(|| ago(world, facts.began));
+    let reason = facts.last_end.map(|(reason, _)| reason.to_string());
+    Some(
+        Record::row("vm")
+            .with("name", String::from(guest.name()))
+            .with("state", facts.state.word())
+            .with("vcpus", guest.config.vcpus() as u64)
+            .with("cpu", share)
+            .with("memory", Value::Bytes(guest.config.memory))
+            .with("restarts", u64::from(facts.restarts))
+            .with("up", up.unwrap_or(Value::Nanos(None)))
+            .with("last_end", reason),
+    )
+}
+
+/// A guest as configured, what it finds where, and how its last life ended.
+pub(super) fn show(world: &impl World, guest: &Guest, n: usize) -> Option<Record> {
+    let mut n = n;
+    match n {
+        0 => return Some(configuration(guest)),
+        1 => return Some(life(world, guest)),
+        _ => n -= 2,
+    }
+    let ranges = ranges(guest);
+    if let Some(range) = ranges.get(n) {
+        return Some(range.record());
+    }
+    let failure = guest.last_failure()?;
+    match n - ranges.len() {
+        0 => Some(
+            Record::sheet("failure")
+                .with("reason", failure.reason.word())
+                .with("means", failure.reason.to_string())
+                .with("ago", ago(world, failure.at))
+                .with("life", failure.life),
+        ),
+        n => {
+            let (vcpu, snapshot) = failure.vcpus.get(n - 1)?;
+            Some(registers_of(world, *vcpu, snapshot))
+        }
+    }
+}
+
+fn configuration(guest: &Guest) -> Record {
+    let config = &guest.config;
+    let policy = config.life.policy;
+    let restart = match policy.restart {
+        Restart::Never => "never",
+        Restart::OnCrash => "on-crash",
+        Restart::Always => "always",
+    };
+    let console = match config.console {
+        ConsoleKind::Pl011 => "pl011",
+        ConsoleKind::None => "none",
+    };
+    let disk = |disk: &crate::config::DiskConfig| {
+        let only = if disk.read_only { " (read-only)" } else { "" };
+        format!("{}: {}{only}", disk.name, disk.partition)
+    };
+    Record::sheet("config")
+        .with("name", config.name.clone())
+        .with("vcpus", config.vcpus() as u64)
+        .with("cores", Value::List(config.cpus.iter().map(|core| core.0.to_string()).collect()))
+        .with("memory", Value::Bytes(config.memory))
+        .with("kernel", config.kernel.clone())
+        .with("ramdisk", config.ramdisk.clone())
+        .with("bootargs", config.bootargs.clone())
+        .with("console", console)
+        .with("disks", Value::List(config.disks.iter().map(disk).collect()))
+        .with("autostart", Value::Flag(config.life.autostart))
+        .with("depends_on", Value::List(config.life.depends_on.clone()))
+        .with("restart", restart)
+        .with("restart_limit", u64::from(policy.limit))
+        .with(
+            "stop_timeout",
+            Value::Nanos(Some(u64::from(config.life.stop_timeout) * 1_000_000_000)),
+        )
+}
+
+fn life(world: &impl World, guest: &Guest) -> Record {
+    let facts = guest.life.facts();
+    let now = world.now();
+    let (end, when) = match facts.last_end {
+        Some((reason, at)) => (Value::from(reason.to_string()), ago(world, at)),
+        None => (Value::None, Value::Nanos(None)),
+    };
+    let wakes = facts.wake_at.map(|at| ticks(world, at.saturating_sub(now)));
+    Record::sheet("life")
+        .with("state", facts.state.word())
+        .with("state_since", ago(world, facts.since))
+        .with("starts", facts.starts)
+        .with("restarts", u64::from(facts.restarts))
+        .with("restarts_in", wakes.unwrap_or(Value::Nanos(None)))
+        .with("last_end", end)
+        .with("last_end_ago", when)
+}
+
+/// Where a guest finds something.
+struct Range {
+    what: String,
+    at: u64,
+    size: u64,
+    interrupt: Option<u32>,
+}
+
+impl Range {
+    fn new(what: impl Into<String>, at: u64, size: u64, interrupt: Option<u32>) -> Self {
+        Self { what: what.into(), at, size, interrupt }
+    }
+
+    fn record(&self) -> Record {
+        Record::row("range")
+            .with("what", self.what.clone())
+            .with("at", Value::Hex(self.at))
+            .with("size", Value::Bytes(self.size))
+            .with("interrupt", self.interrupt.map(u64::from))
+    }
+}
+
+fn ranges(guest: &Guest) -> Vec<Range> {
+    use layout::*;
+    let mut all = Vec::from([Range::new("RAM", RAM_BASE, guest.config.memory, None)]);
+    match guest.vm().map(|vm| vm.vgic.model()) {
+        Some(Model::V2) => {
+            all.push(Range::new("GICD", GICD_BASE, GICD_V2_SIZE, None));
+            all.push(Range::new("GICC", GICC_BASE, GICC_SIZE, None));
+        }
+        Some(Model::V3) => {
+            let redistributors = guest.config.vcpus() as u64 * GICR_STRIDE;
+            all.push(Range::new("GICD", GICD_BASE, GICD_SIZE, None));
+            all.push(Range::new("GICR", GICR_BASE, redistributors, None));
+        }
+        None => {}
+    }
+    if guest.config.console == ConsoleKind::Pl011 {
+        all.push(Range::new("UART", UART_BASE, UART_SIZE, Some(UART_INTID)));
+    }
+    for (slot, disk) in (0..).zip(&guest.config.disks) {
+        let at = VIRTIO_BASE + u64::from(slot) * VIRTIO_STRIDE;
+        all.push(Range::new(disk.name.clone(), at, VIRTIO_STRIDE, Some(VIRTIO_INTID + slot)));
+    }
+    all
+}
+
+/// The registers of vCPU number `n`, as they were kept last.
+pub(super) fn registers(world: &impl World, guest: &Guest, n: usize) -> Option<Record> {
+    let kept = (0..guest.config.vcpus() as u8).map(VcpuId);
+    let mut kept = kept.filter_map(|vcpu| Some((vcpu, guest.snapshot(vcpu)?)));
+    let (vcpu, snapshot) = kept.nth(n)?;
+    Some(registers_of(world, vcpu, &snapshot))
+}
+
+const X: [&str; 31] = [
+    "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
+    "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27",
+    "x28", "x29", "x30",
+];
+
+fn registers_of(world: &impl World, vcpu: VcpuId, snapshot: &Snapshot) -> Record {
+    let registers = &snapshot.registers;
+    let mut record = Record::sheet("registers")
+        .with("vcpu", u64::from(vcpu.0))
+        .with("ago", ago(world, snapshot.at))
+        .with("pc", Value::Hex(registers.pc))
+        .with("pstate", Value::Hex(registers.pstate))
+        .with("mode", mode(registers.pstate))
+        .with("sp_el0", Value::Hex(registers.sp_el0))
+        .with("sp_el1", Value::Hex(registers.sp_el1));
+    for (name, value) in X.iter().zip(registers.x) {
+        record = record.with(name, Value::Hex(value));
+    }
+    let frames = snapshot.frames().iter().map(|frame| format!("{frame:#x}")).collect();
+    record
+        .with("elr_el1", Value::Hex(registers.elr_el1))
+        .with("spsr_el1", Value::Hex(registers.spsr_el1))
+        .with("esr_el1", Value::Hex(registers.esr_el1))
+        .with("far_el1", Value::Hex(registers.far_el1))
+        .with("vbar_el1", Value::Hex(registers.vbar_el1))
+        .with("ttbr0_el1", Value::Hex(registers.stage1.ttbr0))
+        .with("ttbr1_el1", Value::Hex(registers.stage1.ttbr1))
+        .with("sctlr_el1", Value::Hex(registers.stage1.sctlr))
+        .with("back_trace", Value::List(frames))
+}
+
+/// The exception level of PSTATE.M (DDI 0487 C5.2.20).
+const fn mode(pstate: u64) -> &'static str {
+    match pstate & 0x1f {
+        0b0_0000 => "EL0",
+        0b0_0100 => "EL1t",
+        0b0_0101 => "EL1h",
+        _ => "AArch32",
+    }
+}

@@ -1,0 +1,152 @@
+//! The monitor on the board: what it asks, answered, and who runs it.
+//!
+//! It has no core of its own. Whoever takes the UART's interrupt does a bounded piece of its work, so does the core on
+//! which a guest's state changed, and one whose deadline came. Where one is at it, others leave word and go on.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
+
+use tessera_core::addr::VcpuSet;
+use tessera_core::deadlines::Slot;
+use tessera_core::disk::partitions::Partition;
+use tessera_core::guest::Guest;
+use tessera_core::hw::Hw;
+use tessera_core::lock::Mutex;
+use tessera_core::monitor::{Command, DiskFacts, Event, Events, Memory, Terminal, Verb, World};
+
+use crate::boot::map;
+use crate::console::{self, Desk};
+use crate::hw::{El2, FRAMES};
+use crate::{guests, memory, power, usage};
+
+/// The monitor at the board's terminal. Taken before every other lock, and only tried.
+static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal::new());
+/// There is something that whoever is at it has not seen.
+static NEWS: AtomicBool = AtomicBool::new(false);
+/// What became of guests.
+static EVENTS: Mutex<Events> = Mutex::new(Events::new());
+
+/// Does what the monitor has to do, a bounded piece of it. Nothing may be locked.
+pub fn run() {
+    NEWS.store(true, Ordering::Relaxed);
+    // Bounded: others' news are few, and each is left by a core that then does something else.
+    while NEWS.load(Ordering::Relaxed) {
+        // Either this core sees that nobody is at it, or who is sees the news after it let go.
+        fence(Ordering::SeqCst);
+        let Some(mut terminal) = TERMINAL.try_lock() else { return };
+        NEWS.store(false, Ordering::Relaxed);
+        collect_events();
+        terminal.work(&Board, &Desk);
+        let until = terminal.waits_until();
+        drop(terminal);
+        El2.set_deadline(Slot::Board, until);
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// Moves what guests' lives remember of their changes to where it is told from.
+fn collect_events() {
+    for guest in guests::all().unwrap_or_default() {
+        while let Some(change) = guest.life.take_change() {
+            let reason = change.reason.map(|reason| reason.to_string()).unwrap_or_default();
+            let state = change.state.word();
+            EVENTS.lock().add(Event { at: change.at, guest: guest.id, state, reason });
+        }
+    }
+}
+
+/// The board, as the monitor sees it.
+struct Board;
+
+impl World for Board {
+    fn now(&self) -> u64 {
+        El2.now()
+    }
+
+    fn counter_hz(&self) -> u64 {
+        El2.counter_hz()
+    }
+
+    fn guests(&self) -> &[Guest] {
+        guests::all().unwrap_or_default()
+    }
+
+    fn act(&self, command: Command) -> Result<(), String> {
+        let guest = guests::get(command.guest).ok_or("there is no such guest")?;
+        if let Some(request) = command.request() {
+            let asked = guest.ask(request, &El2);
+            return asked.map(drop).map_err(|why| format!("{}: {why}", guest.name()));
+        }
+        match command.verb {
+            Verb::Console => _ = console::with(|console| console.show_guest(guest.id)),
+            Verb::Reboot => {
+                log::info!("the board starts anew");
+                console::flush();
+                power::reset();
+            }
+            Verb::Poweroff if command.word.is_empty() => {
+                log::info!("the board goes off when all guests have stopped");
+                guests::power_off();
+            }
+            Verb::Poweroff => {
+                log::info!("the board goes off");
+                console::flush();
+                power::off();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn sample(&self, ticks: u64) {
+        usage::sample(ticks);
+    }
+
+    fn look(&self, guest: &Guest) {
+        guest.look(VcpuSet(u8::MAX), &El2);
+    }
+
+    fn log_line(&self, at: &mut u64) -> Option<String> {
+        let (line, next) = console::with(|console| console.log_line(*at)).flatten()?;
+        *at = next;
+        Some(line)
+    }
+
+    fn event(&self, from: u64) -> Option<(u64, Event)> {
+        EVENTS.lock().get(from)
+    }
+
+    fn next_event(&self) -> u64 {
+        EVENTS.lock().next()
+    }
+
+    fn memory(&self) -> Memory {
+        let (total, bundle) = map::ram_and_bundle();
+        let (heap_used, heap) = memory::heap_usage();
+        let (_, image) = memory::image_range();
+        let (free, frames) = match FRAMES.lock().as_ref() {
+            Some(frames) => (frames.free_bytes(), frames.total_bytes()),
+            None => (0, 0),
+        };
+        Memory {
+            total,
+            image: image - heap as u64,
+            heap_used: heap_used as u64,
+            heap_free: (heap - heap_used) as u64,
+            stacks: memory::footprint() - image,
+            tables: map::table_frames() * tessera_core::addr::PAGE_SIZE,
+            bundle,
+            firmware: total.saturating_sub(image + bundle + frames),
+            free,
+        }
+    }
+
+    fn disk(&self) -> Option<DiskFacts> {
+        guests::disk_facts()
+    }
+
+    fn partitions(&self) -> &[Partition] {
+        guests::partitions()
+    }
+}
