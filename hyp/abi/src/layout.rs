@@ -25,6 +25,10 @@ pub const GICR_STRIDE: u64 = 0x2_0000;
 pub const UART_BASE: u64 = 0x0900_0000;
 /// Size of the UART's window in bytes.
 pub const UART_SIZE: u64 = 0x1000;
+/// Watchdog: the page by which it is refreshed, and behind it the page by which it is set up.
+pub const WATCHDOG_BASE: u64 = 0x090c_0000;
+/// Size of each of the watchdog's two pages in bytes.
+pub const WATCHDOG_FRAME_SIZE: u64 = 0x1000;
 /// First virtio-mmio device; device `n` has its own page at `VIRTIO_BASE + n * VIRTIO_STRIDE`.
 pub const VIRTIO_BASE: u64 = 0x0a00_0000;
 /// Bytes from one virtio-mmio device to the next: a page each, so that a device can be given away alone.
@@ -41,6 +45,8 @@ pub const MAX_VCPUS: usize = 8;
 
 /// Interrupt of the PL011: SPI 1, level.
 pub const UART_INTID: u32 = 32 + 1;
+/// Interrupt of the watchdog: SPI 2, level.
+pub const WATCHDOG_INTID: u32 = 32 + 2;
 /// Interrupt of virtio-mmio device 0: SPI 16, edge; device `n` has `VIRTIO_INTID + n`.
 pub const VIRTIO_INTID: u32 = 32 + 16;
 /// Performance monitors' overflow: PPI 7, level.

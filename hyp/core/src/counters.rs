@@ -80,6 +80,8 @@ causes! {
     Uart = "uart",
     /// A virtio device.
     Virtio = "virtio",
+    /// The watchdog.
+    Watchdog = "watchdog",
     /// A load or store to where no device is.
     NoDevice = "no-device",
     /// Another abort of stage 2.

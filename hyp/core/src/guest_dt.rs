@@ -55,6 +55,8 @@ pub struct GuestDt<'a> {
     pub ramdisk: Option<(Ipa, u64)>,
     /// There is a PL011, and it is the console.
     pub uart: bool,
+    /// There is a watchdog.
+    pub watchdog: bool,
     /// virtio block devices, from slot 0 on.
     pub disks: usize,
     /// Performance monitors.
@@ -98,6 +100,9 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
         if guest.uart {
             root.node("clock", clock);
             root.node_at("pl011", layout::UART_BASE, uart);
+        }
+        if guest.watchdog {
+            root.node_at("watchdog", layout::WATCHDOG_BASE + layout::WATCHDOG_FRAME_SIZE, watchdog);
         }
         for slot in (0..layout::DISK_SLOTS).take(guest.disks) {
             virtio(root, slot);
@@ -196,6 +201,14 @@ fn uart(node: &mut Writer) {
     node.texts("clock-names", &["uartclk", "apb_pclk"]);
 }
 
+/// Linux `arm,sbsa-gwdt.yaml`: the control frame comes first.
+fn watchdog(node: &mut Writer) {
+    let (refresh, bytes) = (layout::WATCHDOG_BASE, layout::WATCHDOG_FRAME_SIZE);
+    node.text("compatible", "arm,sbsa-gwdt");
+    node.pairs("reg", &[refresh + bytes, bytes, refresh, bytes]);
+    node.cells("interrupts", &spi(layout::WATCHDOG_INTID, irq::LEVEL_HIGH));
+}
+
 /// Linux `virtio/mmio.yaml`.
 fn virtio(root: &mut Writer, slot: u64) {
     let base = layout::VIRTIO_BASE + slot * layout::VIRTIO_STRIDE;
@@ -235,6 +248,7 @@ mod tests {
         bootargs: "console=ttyAMA0 root=/dev/vda",
         ramdisk: Some((Ipa(0x4400_0000), 0x12_3456)),
         uart: true,
+        watchdog: true,
         disks: 2,
         pmu: Pmu::Interrupting,
         seed: Some([0x5a; 40]),
@@ -264,6 +278,9 @@ mod tests {
         assert_eq!(interrupts("/virtio_mmio@a001000"), [0, 17, 1]);
         assert_eq!(interrupts("/virtio_mmio@a008000"), [0, 24, 1]);
         assert_eq!(interrupts("/pl011"), [0, 1, 4]);
+        let watchdog = [(0x090c_1000, 0x1000), (0x090c_0000, 0x1000)];
+        assert_eq!(reg("/watchdog"), watchdog);
+        assert_eq!(interrupts("/watchdog"), [0, 2, 4]);
         assert_eq!(interrupts("/timer"), [1, 13, 4, 1, 14, 4, 1, 11, 4]);
         assert_eq!(interrupts("/pmu"), [1, 7, 4]);
         assert_eq!(property(&fdt, "/cpus/cpu@1", "reg").u32(), Some(1));
@@ -296,6 +313,7 @@ mod tests {
             vcpus: 1,
             ramdisk: None,
             uart: false,
+            watchdog: false,
             disks: 0,
             pmu: Pmu::None,
             seed: None,

@@ -47,4 +47,5 @@ pub mod virtio;
 pub mod vm;
 pub mod vtimer;
 pub mod vuart;
+pub mod watchdog;
 mod words;

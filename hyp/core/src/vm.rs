@@ -1,7 +1,7 @@
 //! One life of a guest: what its vCPUs share from its start to its end.
 //!
 //! Each device has a lock of its own, and none is shared with another guest. The order in which they are taken is the
-//! order of the fields: disk, power button, UART, then the interrupt controller's own lock, which is innermost.
+//! order of the fields: disk, power button, watchdog, UART, then the interrupt controller's own lock, which is innermost.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -18,6 +18,7 @@ use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError};
 use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
 use crate::id_regs::IdRegs;
+use crate::life::StopReason;
 use crate::lock::Mutex;
 use crate::psci::Power;
 use crate::smccc::Services;
@@ -28,6 +29,7 @@ use crate::virtio::blk::VirtioBlk;
 use crate::virtio::input::PowerButton;
 use crate::vtimer::Clock;
 use crate::vuart::Vuart;
+use crate::watchdog::{Signal, Watchdog};
 
 /// A guest while it lives. Each start makes a new one, so nothing of an earlier life can be left in it.
 pub struct Vm {
@@ -57,6 +59,8 @@ pub struct Vm {
     pub disk_news: DiskNews,
     /// Its power button.
     pub power_button: Mutex<PowerButton>,
+    /// Its watchdog, where it has one.
+    pub watchdog: Option<Mutex<Watchdog>>,
     /// Its UART, where it has a console.
     pub uart: Option<Mutex<Vuart>>,
     /// Its interrupt controller.
@@ -236,6 +240,24 @@ impl Vm {
             self.virtio_interrupt(hw, layout::POWER_BUTTON_SLOT as u8);
         }
         button.is_driven()
+    }
+
+    /// Looks what the watchdog says by now: its interrupt is up to date afterwards, and a guest that hangs is to end for
+    /// the reason that comes back.
+    pub fn look_at_watchdog(&self, hw: &impl Hw) -> Option<StopReason> {
+        let watchdog = self.watchdog.as_ref()?;
+        let time = self.clock.lock().time(hw.now());
+        let mut watchdog = watchdog.lock();
+        let signal = watchdog.signal(time);
+        let high = signal != Signal::Quiet;
+        self.kick_others(hw, self.vgic.set_spi_level(IntId(layout::WATCHDOG_INTID), high));
+        (signal == Signal::Hang).then(|| watchdog.on_hang())
+    }
+
+    /// When to look at the watchdog, on the board's counter: not at all while the guest is paused.
+    pub fn watchdog_deadline(&self) -> Option<u64> {
+        let deadline = self.watchdog.as_ref()?.lock().deadline()?;
+        deadline.checked_add(self.clock.lock().offset()?)
     }
 
     /// vCPUs that are on.

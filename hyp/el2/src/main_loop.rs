@@ -318,6 +318,8 @@ impl Seat {
         }
         self.vcpu.clock = *vm.clock.lock();
         el1::release(stopped, self.vcpu.clock.offset().unwrap_or(0));
+        // The watchdog's time goes on.
+        guests::watch(self.guest);
         machine::update_timer(vm, &mut self.vcpu, &El2);
     }
 

@@ -14,6 +14,7 @@ pub struct Guest {
     kernel: PathBuf,
     ramdisk: Option<PathBuf>,
     bootargs: String,
+    properties: String,
     disks: Vec<String>,
 }
 
@@ -46,6 +47,7 @@ impl Guest {
             kernel,
             ramdisk: None,
             bootargs: String::new(),
+            properties: String::new(),
             disks: Vec::new(),
         }
     }
@@ -65,6 +67,12 @@ impl Guest {
     /// With this much memory.
     pub fn memory(mut self, memory: &str) -> Self {
         self.memory = memory.into();
+        self
+    }
+
+    /// With a property more, such as `control;`.
+    pub fn with(mut self, property: &str) -> Self {
+        self.properties = format!("{}\t\t{property}\n", self.properties);
         self
     }
 
@@ -106,6 +114,7 @@ impl Guest {
         if let Some(ramdisk) = &self.ramdisk {
             let _ = writeln!(node, "\t\tramdisk = \"{}\";", ramdisk.display());
         }
+        node += &self.properties;
         for (number, disk) in self.disks.iter().enumerate() {
             let _ = writeln!(node, "\t\tdisk-{number} {{ {disk} }};");
         }

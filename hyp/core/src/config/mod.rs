@@ -26,6 +26,7 @@ use tessera_abi::layout;
 use crate::addr::{CpuId, PAGE_SIZE};
 use crate::console::ConsoleKeys;
 use crate::fdt::{Fdt, Node};
+use crate::life::StopReason;
 
 pub use check::{
     BoardFacts, PartitionFacts, PartitionLookup, check_board, check_files, find_partition,
@@ -89,6 +90,8 @@ pub struct VmConfig {
     pub disks: Vec<DiskConfig>,
     /// The guest's console.
     pub console: ConsoleKind,
+    /// What happens when its watchdog is not fed, where it has one.
+    pub watchdog: Option<StopReason>,
     /// When it starts, and when again.
     pub life: Lifecycle,
 }
@@ -165,7 +168,7 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
 }
 
 /// What a guest's node may have.
-const GUEST_PROPERTIES: [&str; 14] = {
+const GUEST_PROPERTIES: [&str; 15] = {
     let [autostart, depends_on, restart, restart_limit, stop_timeout] = lifecycle::PROPERTIES;
     [
         "compatible",
@@ -177,6 +180,7 @@ const GUEST_PROPERTIES: [&str; 14] = {
         "ramdisk",
         "bootargs",
         "console",
+        "watchdog",
         autostart,
         depends_on,
         restart,
@@ -206,6 +210,7 @@ fn parse_vm<'a>(
     let ramdisk = parse_path(reader, "ramdisk", false);
     let bootargs = reader.text("bootargs", MAX_BOOTARGS).unwrap_or_default();
     let console = parse_console(reader);
+    let watchdog = parse_watchdog(reader);
     let life = lifecycle::parse(reader);
     let disks = parse_disks(reader, node);
     check::shared_cores(reader, &cpus, others);
@@ -219,6 +224,7 @@ fn parse_vm<'a>(
         bootargs: bootargs.into(),
         disks,
         console,
+        watchdog,
         life,
     };
     reader.is_clean().then_some(vm)
@@ -340,6 +346,15 @@ fn parse_path<'a>(
 fn parse_console(reader: &mut Reader<'_, '_>) -> ConsoleKind {
     let known = [("pl011", ConsoleKind::Pl011), ("none", ConsoleKind::None)];
     lifecycle::one_of(reader, "console", &known).unwrap_or_default()
+}
+
+fn parse_watchdog(reader: &mut Reader<'_, '_>) -> Option<StopReason> {
+    let known = [
+        ("none", None),
+        ("reset", Some(StopReason::WatchdogReset)),
+        ("stop", Some(StopReason::WatchdogStop)),
+    ];
+    lifecycle::one_of(reader, "watchdog", &known).flatten()
 }
 
 /// The subnodes: `disk`, or `disk-` and something where there are several.

@@ -140,6 +140,7 @@ fn a_guest_is_read_with_all_that_it_has() {
         .with("ramdisk", Text("initrd.img"))
         .with("bootargs", Text("console=ttyAMA0 root=/dev/vda"))
         .with("console", Text("none"))
+        .with("watchdog", Text("stop"))
         .with("autostart", Text("no"))
         .with("depends-on", List(&["db", "db"]))
         .with("restart", Text("on-crash"))
@@ -163,6 +164,7 @@ fn a_guest_is_read_with_all_that_it_has() {
         bootargs: "console=ttyAMA0 root=/dev/vda".into(),
         disks: Vec::from([disk("disk", "web", false), disk("disk-base", "PARTUUID=1234", true)]),
         console: ConsoleKind::None,
+        watchdog: Some(StopReason::WatchdogStop),
         life: Lifecycle {
             autostart: false,
             depends_on: Vec::from(["db".into()]),
@@ -174,7 +176,23 @@ fn a_guest_is_read_with_all_that_it_has() {
     let db = &config.vms[1];
     assert_eq!((db.vcpus(), db.console, db.ramdisk.as_ref()), (1, ConsoleKind::Pl011, None));
     assert_eq!(db.life, Lifecycle::default());
+    assert_eq!(db.watchdog, None);
     assert!(db.life.autostart && db.life.policy.restart == Restart::Never);
+}
+
+#[test]
+fn a_watchdog_resets_or_stops_a_guest_or_is_not_there() {
+    let on_hang = |value| {
+        let config = config(&[Guest::new("web", &[0]).with("watchdog", Text(value))]);
+        assert_eq!(config.problems, []);
+        config.vms[0].watchdog
+    };
+    assert_eq!(on_hang("reset"), Some(StopReason::WatchdogReset));
+    assert_eq!(on_hang("stop"), Some(StopReason::WatchdogStop));
+    assert_eq!(on_hang("none"), None);
+    let want = "web/watchdog: \"bark\" is unknown; write \"none\", \"reset\" or \"stop\"";
+    refused(Guest::new("web", &[0]).with("watchdog", Text("bark")), want);
+    refused(Guest::new("web", &[0]).with("watchdog", Flag), "web/watchdog: is not");
 }
 
 #[test]

@@ -8,6 +8,38 @@ use crate::exit::MmioAccess;
 use crate::hw::Hw;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
+use crate::watchdog::Frame;
+
+const WATCHDOG_CONTROL: u64 = layout::WATCHDOG_BASE + layout::WATCHDOG_FRAME_SIZE;
+pub(super) const WATCHDOG_END: u64 = WATCHDOG_CONTROL + layout::WATCHDOG_FRAME_SIZE;
+
+/// Devices whose pages are looked for last.
+#[cold]
+#[inline(never)]
+pub fn other(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, hw: &impl Hw, next: &mut Next) -> Step {
+    let ipa = access.ipa().0;
+    let (frame, offset) = match ipa {
+        layout::WATCHDOG_BASE..WATCHDOG_CONTROL => (Frame::Refresh, ipa - layout::WATCHDOG_BASE),
+        WATCHDOG_CONTROL..WATCHDOG_END => (Frame::Control, ipa - WATCHDOG_CONTROL),
+        _ => return refuse(access, next),
+    };
+    let Some(watchdog) = &vm.watchdog else { return refuse(access, next) };
+    let time = vcpu.clock.time(hw.now());
+    if access.write() {
+        let value = stored(vcpu, access) as u32;
+        watchdog.lock().write(frame, offset, access.size(), value, time);
+        // A core of the guest, which this is, watches the time.
+        vm.attention.mind_the_clock();
+        hw.kick(hw.this_cpu());
+    } else {
+        let value = watchdog.lock().read(frame, offset, access.size(), time);
+        loaded(vcpu, access, value.into());
+    }
+    match vm.look_at_watchdog(hw) {
+        Some(reason) => Step::other(next, Next::Stop(reason)),
+        None => Step::Advance,
+    }
+}
 
 /// Virtio devices that are no disks, by their slot.
 #[cold]

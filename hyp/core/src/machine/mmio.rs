@@ -5,6 +5,7 @@
 
 use tessera_abi::layout;
 
+use super::devices::WATCHDOG_END;
 use super::{Next, Step, devices};
 use crate::addr::{Ipa, VcpuSet};
 use crate::counters::Cause;
@@ -56,8 +57,8 @@ pub fn access(
             gic(vm, vcpu, access, Frame::Deactivation, ipa - layout::GICC_DIR_BASE, hw, lrs)
         }
         _ => {
-            count(Cause::NoDevice);
-            Err(BadAccess)
+            count(device_at(access.ipa()));
+            return devices::other(vm, vcpu, access, hw, next);
         }
     };
     match result {
@@ -74,6 +75,7 @@ pub fn device_at(ipa: Ipa) -> Cause {
         layout::UART_BASE..UART_END => Cause::Uart,
         layout::VIRTIO_BASE..VIRTIO_END => Cause::Virtio,
         layout::GICC_DIR_BASE..GICC_DIR_END => Cause::Gicc,
+        layout::WATCHDOG_BASE..WATCHDOG_END => Cause::Watchdog,
         _ => Cause::NoDevice,
     }
 }

@@ -32,6 +32,7 @@ use crate::virtio::input::PowerButton;
 use crate::virtio::{interrupt, reg, status};
 use crate::vtimer::Clock;
 use crate::vuart::Vuart;
+use crate::watchdog::Watchdog;
 
 const GICR_SGI: u64 = GICR_BASE + 0x1_0000;
 const UART_IMSC: u64 = UART_BASE + 0x38;
@@ -120,6 +121,7 @@ fn guest(hw: &FakeHw, ram: GuestRam, disk: VirtioBlk) -> Vm {
         disks: vec![Mutex::new(disk)],
         disk_news: crate::vm::DiskNews::new(),
         power_button: Mutex::new(PowerButton::new()),
+        watchdog: Some(Mutex::new(Watchdog::new(StopReason::WatchdogStop))),
         uart: Some(Mutex::new(Vuart::new())),
         vgic: Vgic::new(2, Model::V3),
         counters: Arc::new(GuestCounters::new(2)),
@@ -686,6 +688,56 @@ fn the_power_button_reaches_a_guest_that_has_a_driver_and_waits_for_one_that_has
     assert_eq!(guest.lrs.pending(), [VIRTIO_INTID + POWER_BUTTON_SLOT as u32]);
 }
 
+#[test]
+fn a_watchdog_that_is_not_fed_first_interrupts_the_guest_and_then_ends_it() {
+    let mut guest = exits();
+    guest.enable_interrupts();
+    guest.hw.events();
+    guest.hw.cpu.set(CORES[0]);
+    let control = WATCHDOG_BASE + WATCHDOG_FRAME_SIZE;
+    guest.store_ok(control + 8, 1000);
+    guest.store_ok(control, 1);
+    assert_eq!(guest.hw.events(), [Event::Kick(CORES[0]); 2], "to have the time watched");
+    assert!(guest.vm.attention.take_clock());
+    assert_eq!(guest.vm.watchdog_deadline(), Some(1001));
+
+    guest.hw.clock.set(1001);
+    assert_eq!(guest.vm.look_at_watchdog(&guest.hw), None);
+    guest.deliver();
+    assert_eq!(guest.lrs.pending(), [WATCHDOG_INTID]);
+    assert_eq!(guest.load(control, 4), 0b011);
+    guest.store_ok(WATCHDOG_BASE, 0);
+    guest.deliver();
+    assert_eq!((guest.lrs.pending(), guest.load(control, 4)), (vec![], 1), "fed, it is quiet");
+
+    // Paused, no time passes.
+    guest.vm.clock.lock().pause(1500);
+    guest.hw.clock.set(10_000);
+    assert_eq!(guest.vm.watchdog_deadline(), None);
+    assert_eq!(guest.vm.look_at_watchdog(&guest.hw), None);
+    guest.vm.clock.lock().resume(10_000);
+    assert_eq!(guest.vm.watchdog_deadline(), Some(10_502));
+
+    guest.hw.clock.set(10_502);
+    assert_eq!(guest.vm.look_at_watchdog(&guest.hw), None);
+    guest.hw.clock.set(11_503);
+    assert_eq!(guest.vm.look_at_watchdog(&guest.hw), Some(StopReason::WatchdogStop));
+    // A store that comes too late sees it as well.
+    guest.vcpu.clock = *guest.vm.clock.lock();
+    assert_eq!(guest.store(WATCHDOG_BASE, 4, 0), Next::Stop(StopReason::WatchdogStop));
+}
+
+#[test]
+fn a_guest_without_a_watchdog_has_nothing_at_its_place() {
+    let mut guest = exits();
+    guest.vm.watchdog = None;
+    for ipa in [WATCHDOG_BASE, WATCHDOG_BASE + WATCHDOG_FRAME_SIZE] {
+        let next = guest.handle(Exit::Mmio(access(ipa, 4, true)));
+        assert!(matches!(next, Next::Inject(Fault::External(_))), "{next:?}");
+    }
+    assert_eq!((guest.vm.look_at_watchdog(&guest.hw), guest.vm.watchdog_deadline()), (None, None));
+}
+
 /// The fake machine with the disk of a model board behind it.
 struct BoardHw {
     hw: &'static FakeHw,
@@ -877,8 +929,17 @@ fn random_exit(random: &mut Random) -> (u64, u64, u64) {
     if random.below(16) != 0 {
         esr = esr & 0x1ff_ffff | classes[random.below(8) as usize] << 26;
     }
-    let bases =
-        [GICD_BASE, GICR_BASE, GICR_SGI, UART_BASE, VIRTIO_BASE, BUTTON, GICC_DIR_BASE, RAM_BASE];
+    let bases = [
+        GICD_BASE,
+        GICR_BASE,
+        GICR_SGI,
+        UART_BASE,
+        VIRTIO_BASE,
+        BUTTON,
+        GICC_DIR_BASE,
+        WATCHDOG_BASE,
+        RAM_BASE,
+    ];
     let mut ipa = random.next() & 0xf_ffff_ffff_ffff;
     if random.below(8) != 0 {
         ipa = bases[random.below(bases.len() as u64) as usize]
@@ -907,6 +968,7 @@ fn no_sequence_of_exits_of_a_guest_with_a_gicv2_does_either() {
 
 fn exit_at_random(mut guest: Exits<FakeHw>) {
     let mut random = Random(0x7e55_e4a0);
+    guest.hw.cpu.set(CORES[0]);
     let mut seen = [0u32; 7];
     for round in 0..60_000 {
         for x in &mut guest.vcpu.registers.x {
@@ -944,6 +1006,7 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
         }
         match random.below(8) {
             0 => update_timer(&guest.vm, &mut guest.vcpu, &guest.hw),
+            1 if round & 1 == 0 => _ = guest.vm.look_at_watchdog(&guest.hw),
             1 => guest.vm.feed_uart(&guest.hw),
             2 => {
                 let result = if round & 1 == 0 { Ok(()) } else { Err(DiskError::Failed) };
@@ -966,7 +1029,7 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
         guest.hw.printed.borrow_mut().clear();
     }
     assert!(seen.iter().all(|&count| count > 10), "each way out was taken: {seen:?}");
-    assert!(!guest.vm.attention.any(), "an exit alone does not change it");
+    assert!(!guest.vm.attention.stops(), "an exit alone does not change it");
     let memory = guest.hw.memory.borrow();
     let (from, to) = ((RAM_PA - guest.hw.base.0) as usize, RAM_BYTES as usize);
     assert!(memory[..from].iter().chain(&memory[from + to..]).all(|&byte| byte == 0));

@@ -39,6 +39,7 @@ fn guest(id: u8, name: &str, cpus: &[u8]) -> Guest {
         bootargs: "console=ttyAMA0 \x1b[2J\"quoted\"".into(),
         disks: Vec::from([disk]),
         console: ConsoleKind::Pl011,
+        watchdog: None,
         life: Lifecycle::default(),
     };
     let window = Window { first: 100 * u64::from(id), sectors: 100, read_only: false };

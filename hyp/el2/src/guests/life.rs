@@ -25,6 +25,7 @@ use tessera_core::virtio::input::PowerButton;
 use tessera_core::vm::{DiskNews, Vm};
 use tessera_core::vtimer::Clock;
 use tessera_core::vuart::Vuart;
+use tessera_core::watchdog::Watchdog;
 
 use crate::boot::map;
 use crate::hw::{El2, FRAMES};
@@ -106,6 +107,7 @@ pub fn build(guest: &Guest) -> Result<Vm, String> {
         disks: guest.disks.iter().map(disk).collect(),
         disk_news: DiskNews::new(),
         power_button: Mutex::new(PowerButton::new()),
+        watchdog: config.watchdog.map(|on_hang| Mutex::new(Watchdog::new(on_hang))),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
         vgic: Vgic::new(config.vcpus(), parts.gic),
         counters: guest.counters.clone(),

@@ -126,7 +126,14 @@ pub fn watch(guest: &'static Guest) {
             );
         }
     }
-    El2.set_deadline(Slot::Guest, guest.life.deadline());
+    let mut deadline = guest.life.deadline();
+    if let Some(vm) = guest.vm() {
+        if let Some(reason) = vm.look_at_watchdog(&El2) {
+            guest.end(&vm, reason, &El2);
+        }
+        deadline = deadline.into_iter().chain(vm.watchdog_deadline()).min();
+    }
+    El2.set_deadline(Slot::Guest, deadline);
 }
 
 /// `guest` ended and does not start by itself: says who waits for it, and turns the board off where no guest is left,

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod console;
+mod devices;
 mod disks;
 mod machines;
 mod panics;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         attacks::TESTS,
         reboots::TESTS,
         disks::TESTS,
+        devices::TESTS,
         power::TESTS,
         shelf::TESTS,
         console::TESTS,
