@@ -132,7 +132,7 @@ fn gaps(machine: &Machine) {
         ("behind the distributor", controller[0]),
         ("behind the cpu interface or the last redistributor", controller[1]),
         ("behind the uart", 0x0900_1000),
-        ("behind the last virtio window", 0x0a00_8000),
+        ("behind the last virtio window", 0x0a00_9000),
     ] {
         let va = mmu::map(pa, Kind::Device, false);
         data(what, attempt(|| read32(va)), FSC_EXTERNAL, false, va);
