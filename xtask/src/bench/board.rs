@@ -68,6 +68,11 @@ impl Board {
         !matches!(self, Self::VirtGicv3)
     }
 
+    /// Whether QEMU can count a whole run, which it does by recording it: of one core only, and a Raspberry Pi has four.
+    pub const fn counts_runs(self) -> bool {
+        !matches!(self, Self::Raspi4b)
+    }
+
     /// The machine on which a guest runs without Tessera. Our guests know `virt` alone.
     pub fn native(self, cores: &str, memory: &str) -> Option<Command> {
         let options = match self {

@@ -1,6 +1,6 @@
 //! A QEMU that runs until it has printed what was waited for.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Machine {
         let mut child = qemu
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("could not start `{shown}`"))?;
         let stdout = child.stdout.take().context("QEMU has no output")?;
@@ -51,7 +51,17 @@ impl Machine {
                 return Ok(lines);
             }
         }
+        lines.push(self.complaints());
         bail!("`{}` did not get to {wanted}; it printed:\n{}", self.shown, lines.join("\n"))
+    }
+
+    /// Ends it, and what QEMU itself had to say.
+    fn complaints(&mut self) -> String {
+        // It may have ended by itself, and what it cannot say is not missed.
+        let _ = self.child.kill();
+        let mut said = String::new();
+        let _ = self.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
+        said
     }
 }
 
