@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tessera_rt::gic::{ISPENDR, get};
 use tessera_rt::report::{check, equal, skip, tessera_only};
-use tessera_rt::timer::{PHYSICAL, VIRTUAL, comes, now, ticks, wait_for};
+use tessera_rt::timer::{PHYSICAL, VIRTUAL, comes, now, ticks};
 use tessera_rt::{Machine, cpu, gic, mrs, msr, println, smp, timer, trap};
 
 static FIRED_AT: AtomicU64 = AtomicU64::new(0);
@@ -84,16 +84,19 @@ fn again() {
 }
 
 fn asleep() {
-    let woken = (0..100).filter(|_| {
+    let (mut fired, mut early) = (0, 0);
+    for _ in 0..100 {
         let before = FIRED.load(SeqCst);
         let at = now() + ticks(200);
         timer::arm_at(at);
         cpu::wfi();
-        let early = now() < at;
+        early += u64::from(now() < at);
         cpu::with_irqs(|| comes(|| FIRED.load(SeqCst) != before));
-        !early && FIRED.load(SeqCst) == before + 1
-    });
-    equal("the timer ends wfi, 100 times, not early", woken.count(), 100);
+        fired += FIRED.load(SeqCst) - before;
+    }
+    equal("the timer ends wfi, 100 times", fired, 100);
+    // It may end for other reasons, such as work for the core at EL2, but does so seldom.
+    check("and is hardly ever early", early <= 10);
 }
 
 /// The condition and the line (D12.2.4).
@@ -131,22 +134,12 @@ fn active_again() {
     comes(waits);
     equal("the timer is acknowledged", gic::acknowledge(), VIRTUAL);
     gic::end(VIRTUAL);
-    check("still met, it comes again", comes_again());
+    check("still met, it comes again", comes(waits));
     equal("and is acknowledged again", gic::acknowledge(), VIRTUAL);
     timer::disarm();
     gic::end(VIRTUAL);
     timer::sleep(100);
     equal("off, it does not", gic::acknowledge(), 1023);
-}
-
-fn comes_again() -> bool {
-    // QEMU's GICv2 looks at the lines of its devices again when anything else happens to it, but not when a guest ends an
-    // interrupt: the line has to move.
-    if gic::is_v2() && !wait_for(100_000, waits) {
-        msr!("cntv_ctl_el0", 3);
-        msr!("cntv_ctl_el0", 1);
-    }
-    comes(waits)
 }
 
 /// An IRQ waits for this CPU.

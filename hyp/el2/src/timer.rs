@@ -5,10 +5,13 @@ use tessera_core::hw::Hw;
 
 use crate::hw::El2;
 use crate::sysreg::msr;
-use crate::{barrier, cpu};
+use crate::{barrier, cpu, gic};
 
 /// CNTHP_CTL_EL2.ENABLE.
 const ENABLE: u64 = 1;
+
+/// How often a second a GIC is stirred that needs it.
+const STIR_HZ: u64 = 20;
 
 /// The guest's virtual timer, off on this core.
 pub fn init() {
@@ -34,8 +37,9 @@ pub fn take_due() -> Due {
     due
 }
 
+/// Sets the timer, to sooner where the GIC needs that.
 fn program(at: Option<u64>) {
-    match at {
+    match if gic::needs_stirring() { Some(stirring(at)) } else { at } {
         Some(at) => {
             msr!("cnthp_cval_el2", at);
             msr!("cnthp_ctl_el2", ENABLE);
@@ -43,4 +47,10 @@ fn program(at: Option<u64>) {
         None => msr!("cnthp_ctl_el2", 0),
     }
     barrier::isb();
+}
+
+#[cold]
+fn stirring(at: Option<u64>) -> u64 {
+    let next = El2.now().saturating_add(El2.counter_hz() / STIR_HZ);
+    at.map_or(next, |at| at.min(next))
 }

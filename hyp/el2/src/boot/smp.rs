@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use tessera_core::addr::{CpuId, Pa};
 use tessera_core::board::{Board, Cpu, CpuStart, Range};
+use tessera_core::deadlines::Slot;
 use tessera_core::hw::Hw;
 
 use super::{map, stop};
@@ -109,6 +110,8 @@ fn init_this_core() {
     el1::init();
     gic::init_cpu(cpu::current_id(), mrs!("mpidr_el1") & MPIDR_AFFINITY);
     timer::init();
+    // What firmware left of EL2's own.
+    timer::set(Slot::Vcpu, None);
     // Only now can it be kicked.
     barrier::dsb_sy();
     if let Some(cpu) = cpu::current() {

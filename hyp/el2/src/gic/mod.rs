@@ -72,6 +72,11 @@ pub fn init_board(gic: Gic, cpus: usize) {
     }
 }
 
+/// Whether something has to happen to the GIC now and then, for it to look at the lines of all interrupts.
+pub fn needs_stirring() -> bool {
+    is_v2() && v2::needs_stirring()
+}
+
 /// Sets this core's part up. Others can kick it from then on as `cpu`.
 pub fn init_cpu(cpu: CpuId, mpidr: u64) {
     if is_v2() { v2::init_cpu(cpu) } else { v3::init_cpu(mpidr) }

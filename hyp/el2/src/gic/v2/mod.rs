@@ -6,13 +6,18 @@
 //! group an interrupt is in is the firmware's to say; what it kept for itself reads as disabled, which is found out
 //! when it is enabled.
 //!
+//! QEMU's GICv2 (up to 10.0 at least) deactivates a physical interrupt when a guest ends the virtual one that is linked to it,
+//! and does not look whether its line is up again. So a timer that a guest sets anew in its handler is lost if the time comes
+//! before the handler's end, until anything else happens to the GIC: a guest with one vCPU on a board that is idle slept
+//! for ever. There each core's own timer fires now and then ([`needs_stirring`]): its line moves, which is enough.
+//!
 //! Not taken: the GICv2 driver of the arm-gic crate (0.10), which knows the secure side's enable bit only, cannot route
 //! an SPI, and changes the priority of the three neighbours too.
 
 pub mod lists;
 
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub use lists::reset as reset_virtual;
 use tessera_core::addr::{CpuId, IntId, Pa};
@@ -26,6 +31,9 @@ use crate::memory;
 mod gicd {
     pub const CTLR: u64 = 0x000;
     pub const TYPER: u64 = 0x004;
+    pub const IIDR: u64 = 0x008;
+    /// IIDR of QEMU's: Arm's product 0 (QEMU hw/intc/arm_gic.c), which in silicon has no virtualization. A GIC-400 is 2.
+    pub const IIDR_QEMU: u32 = 0x43b;
     /// TYPER.ITLinesNumber: 32 interrupts each, less one.
     pub const LINES: u32 = 0x1f;
     pub const ISENABLER: u64 = 0x100;
@@ -71,6 +79,9 @@ static GICD: AtomicU64 = AtomicU64::new(0);
 static GICC: AtomicU64 = AtomicU64::new(0);
 static GICH: AtomicU64 = AtomicU64::new(0);
 
+/// It is QEMU's.
+static STIR: AtomicBool = AtomicBool::new(false);
+
 /// Guards the distributor's registers of several interrupts.
 static SETUP: Mutex<()> = Mutex::new(());
 
@@ -96,12 +107,18 @@ pub fn init_board(gicd: Pa, gicc: Pa, gich: Pa) {
     for (interface, at) in [(&GICD, gicd), (&GICC, gicc), (&GICH, gich)] {
         interface.store(memory::direct(at), Ordering::Relaxed);
     }
+    STIR.store(read(&GICD, gicd::IIDR) == gicd::IIDR_QEMU, Ordering::Relaxed);
     // The first 32 are the cores' own.
     let words = u64::from(read(&GICD, gicd::TYPER) & gicd::LINES) + 1;
     for n in 1..words {
         quieten(n);
     }
     write(&GICD, gicd::CTLR, gicd::ENABLE);
+}
+
+/// Whether something has to happen to the GIC now and then, for it to look at the lines of all interrupts.
+pub fn needs_stirring() -> bool {
+    STIR.load(Ordering::Relaxed)
 }
 
 /// Switches 32 interrupts off. Firmware may have used some: a line that nobody waits for would interrupt for ever.
