@@ -42,6 +42,8 @@ pub(super) struct Answer {
     second: Option<Vec<Sample>>,
     /// The last exits of the vCPU that is being told of.
     exits: Vec<trace::Record>,
+    /// When those were read.
+    read_at: u64,
 }
 
 /// What comes next of an answer.
@@ -73,6 +75,7 @@ impl Answer {
             first: None,
             second: None,
             exits: Vec::new(),
+            read_at: 0,
         };
         if measures(command.verb) {
             answer.wait_ms(SETTLE_MS, world);
@@ -149,26 +152,28 @@ impl Answer {
         let guest = self.guest(world)?;
         let mut vcpu = (self.at >> 32) as usize;
         let mut n = self.at as u32 as usize;
+        if self.at == 0 {
+            self.read_exits(guest, vcpu, world)?;
+        }
         while n >= self.exits.len() {
-            if n > 0 || !self.exits.is_empty() {
-                vcpu += 1;
-            }
-            self.exits = guest.counters.vcpus.get(vcpu)?.ring.read();
-            n = 0;
-            if self.exits.is_empty() {
-                vcpu += 1;
-                self.exits = guest.counters.vcpus.get(vcpu)?.ring.read();
-            }
+            (vcpu, n) = (vcpu + 1, 0);
+            self.read_exits(guest, vcpu, world)?;
         }
         self.at = (vcpu as u64) << 32 | n as u64;
         let exit = self.exits.get(n)?;
         Some(
             Record::row("exit")
                 .with("vcpu", vcpu as u64)
-                .with("ago", ago(world, exit.time))
+                .with("ago", ticks(world, self.read_at.saturating_sub(exit.time)))
                 .with("pc", Value::Hex(exit.pc))
                 .with("what", exit.event().to_string()),
         )
+    }
+
+    fn read_exits(&mut self, guest: &Guest, vcpu: usize, world: &impl World) -> Option<()> {
+        self.exits = guest.counters.vcpus.get(vcpu)?.ring.read();
+        self.read_at = world.now();
+        Some(())
     }
 
     /// Record number `n` of the answer.
