@@ -10,7 +10,7 @@ use super::{ago, ticks};
 use crate::addr::VcpuId;
 use crate::config::ConsoleKind;
 use crate::guest::Guest;
-use crate::life::{Restart, State};
+use crate::life::{Restart, State, StopReason};
 use crate::monitor::record::{Record, Value};
 use crate::monitor::world::World;
 use crate::snapshot::Snapshot;
@@ -76,6 +76,11 @@ fn configuration(guest: &Guest) -> Record {
         ConsoleKind::Pl011 => "pl011",
         ConsoleKind::None => "none",
     };
+    let watchdog = match config.watchdog {
+        None => "none",
+        Some(StopReason::WatchdogReset) => "reset",
+        Some(_) => "stop",
+    };
     let disk = |disk: &crate::config::DiskConfig| {
         let only = if disk.read_only { " (read-only)" } else { "" };
         format!("{}: {}{only}", disk.name, disk.partition)
@@ -90,6 +95,7 @@ fn configuration(guest: &Guest) -> Record {
         .with("bootargs", config.bootargs.clone())
         .with("console", console)
         .with("disks", Value::List(config.disks.iter().map(disk).collect()))
+        .with("watchdog", watchdog)
         .with("autostart", Value::Flag(config.life.autostart))
         .with("depends_on", Value::List(config.life.depends_on.clone()))
         .with("restart", restart)
@@ -161,6 +167,13 @@ fn ranges(guest: &Guest) -> Vec<Range> {
     for (slot, disk) in (0..).zip(&guest.config.disks) {
         let at = VIRTIO_BASE + u64::from(slot) * VIRTIO_STRIDE;
         all.push(Range::new(disk.name.clone(), at, VIRTIO_STRIDE, Some(VIRTIO_INTID + slot)));
+    }
+    let button = VIRTIO_BASE + POWER_BUTTON_SLOT * VIRTIO_STRIDE;
+    let interrupt = VIRTIO_INTID + POWER_BUTTON_SLOT as u32;
+    all.push(Range::new("power button", button, VIRTIO_STRIDE, Some(interrupt)));
+    if guest.config.watchdog.is_some() {
+        let size = 2 * WATCHDOG_FRAME_SIZE;
+        all.push(Range::new("watchdog", WATCHDOG_BASE, size, Some(WATCHDOG_INTID)));
     }
     all
 }
