@@ -15,6 +15,7 @@ mod trees;
 mod vgic;
 mod virtio;
 mod vuart;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;
@@ -53,4 +54,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "virtio_blk", run: virtio::blk, seeds: virtio::seeds },
     Target { name: "virtio_queue", run: queue::run, seeds: queue::seeds },
     Target { name: "vuart", run: vuart::run, seeds: vuart::seeds },
+    Target { name: "watchdog", run: watchdog::run, seeds: watchdog::seeds },
 ];

@@ -104,3 +104,8 @@ fn no_kernel_unpacks_to_more_than_is_allowed() {
 fn no_table_makes_a_partition_leave_the_disk_or_meet_another() {
     fed("partitions", 1000, 400);
 }
+
+#[test]
+fn no_accesses_or_times_make_a_watchdog_ask_for_the_past_or_take_a_hang_back() {
+    fed("watchdog", 2000, 500);
+}

@@ -152,7 +152,16 @@ impl Editor {
 
     /// Inserts text of printable ASCII at the cursor.
     pub(super) fn insert_text(&mut self, text: &str, out: &mut String) {
-        text.bytes().for_each(|byte| self.insert(byte, out));
+        if self.cursor == self.line.len() {
+            return text.bytes().for_each(|byte| self.insert(byte, out));
+        }
+        // In the middle the row is drawn once, not for each character.
+        let room = LINE_MAX.saturating_sub(self.line.len());
+        if let Some(text) = text.get(..text.len().min(room)).filter(|text| !text.is_empty()) {
+            self.line.insert_str(self.cursor, text);
+            self.cursor += text.len();
+            self.draw(out);
+        }
     }
 
     fn control(&mut self, byte: u8, out: &mut String) {
@@ -348,6 +357,20 @@ mod tests {
 
     fn edited(keys: &[u8]) -> (String, usize) {
         Terminal::new().keys(keys)
+    }
+
+    #[test]
+    fn text_that_is_completed_in_the_middle_draws_the_row_once() {
+        let mut terminal = Terminal::new();
+        terminal.keys(b"vm  web\x01\x06\x06\x06");
+        let mut out = String::new();
+        terminal.editor.insert_text("start", &mut out);
+        assert_eq!(out.matches(PROMPT).count(), 1);
+        terminal.row.put(&out);
+        assert_eq!(terminal.keys(b"!"), ("vm start! web".into(), 9));
+        let long = std::format!("{:80}", "x");
+        terminal.editor.insert_text(&long, &mut String::new());
+        assert_eq!(terminal.editor.line.len(), LINE_MAX);
     }
 
     #[test]
