@@ -248,6 +248,7 @@ impl Seat {
         self.vcpu.clock = *vm.clock.lock();
         el1::enter(vm.stage2.vttbr(), self.vcpu.clock.offset().unwrap_or(0));
         el1::start_at(start.entry.0);
+        timer::set(Slot::Vcpu, None);
         usage::begin(&self.vcpu.observed.usage);
         let kick = vm.vgic.deliver(&mut self.vcpu.vgic, &mut ListRegisters);
         vm.kick(&El2, kick);

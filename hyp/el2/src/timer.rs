@@ -13,6 +13,12 @@ const ENABLE: u64 = 1;
 /// How often a second a GIC is stirred that needs it.
 const STIR_HZ: u64 = 20;
 
+/// This core's timers, off, whatever firmware left.
+pub fn reset() {
+    msr!("cnthp_ctl_el2", 0);
+    init();
+}
+
 /// The guest's virtual timer, off on this core.
 pub fn init() {
     msr!("cntv_ctl_el0", 0);

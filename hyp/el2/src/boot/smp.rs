@@ -5,7 +5,6 @@ use core::sync::atomic::Ordering;
 
 use tessera_core::addr::{CpuId, Pa};
 use tessera_core::board::{Board, Cpu, CpuStart, Range};
-use tessera_core::deadlines::Slot;
 use tessera_core::hw::Hw;
 
 use super::{map, stop};
@@ -109,9 +108,7 @@ pub fn enter(cpu: &'static PerCpu) {
 fn init_this_core() {
     el1::init();
     gic::init_cpu(cpu::current_id(), mrs!("mpidr_el1") & MPIDR_AFFINITY);
-    timer::init();
-    // What firmware left of EL2's own.
-    timer::set(Slot::Vcpu, None);
+    timer::reset();
     // Only now can it be kicked.
     barrier::dsb_sy();
     if let Some(cpu) = cpu::current() {
