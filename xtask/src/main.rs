@@ -26,6 +26,7 @@ mod ramdisk;
 mod rules;
 mod run;
 mod setup;
+mod soak;
 mod stack;
 mod test;
 mod toolchain;
@@ -58,6 +59,7 @@ enum Command {
     Hil(hil::HilArgs),
     Run(run::RunArgs),
     Setup(setup::SetupArgs),
+    Soak(soak::SoakArgs),
     Test(test::TestArgs),
 }
 
@@ -86,6 +88,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Hil(args) => return hil::run(&workspace, &args),
         Command::Run(args) => return run::run(&workspace, &args),
         Command::Setup(args) => setup::run(&workspace, &args)?,
+        Command::Soak(args) => return soak::run(&workspace, &args),
         Command::Test(args) => return test::run(&workspace, &args),
     }
     Ok(ExitCode::SUCCESS)

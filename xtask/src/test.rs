@@ -62,16 +62,30 @@ fn cargo_test(workspace: &Workspace) -> Command {
 
 /// The system tests with all that they boot. They take one board at a time.
 pub fn system_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Command> {
+    let mut cargo = cargo_test(workspace);
+    cargo.args(["--package", SYSTEM_TESTS, "--test", "all"]).args(filter);
+    equip(workspace, &mut cargo)?;
+    Ok(cargo)
+}
+
+/// A program of the system tests' crate that takes arguments, with all that it boots.
+pub fn system_program(workspace: &Workspace, name: &str) -> Result<Command> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--package", SYSTEM_TESTS, "--test", name, "--"]);
+    cargo.current_dir(workspace.root());
+    equip(workspace, &mut cargo)?;
+    Ok(cargo)
+}
+
+/// Makes what is booted, and says to `cargo` where it is.
+fn equip(workspace: &Workspace, cargo: &mut Command) -> Result<()> {
     setup::ensure_tools(workspace)?;
     images::build(workspace, &Image::ALL)?;
     let guests = Guests::new(workspace);
     guests.ensure(workspace, false)?;
     let tree = Platform::find(workspace, RASPBERRY_PI)?.device_tree()?;
     let tree = tree.context("a Raspberry Pi has a device tree of its own")?;
-    let mut cargo = cargo_test(workspace);
     cargo
-        .args(["--package", SYSTEM_TESTS, "--test", "all"])
-        .args(filter)
         .env("TESSERA_ROOT", workspace.root())
         .env("TESSERA_XTASK", std::env::current_exe().context("xtask does not know its own name")?)
         .env("TESSERA_QEMU", proc::which(setup::QEMU).context("QEMU is missing")?)
@@ -86,7 +100,7 @@ pub fn system_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Comma
     ] {
         cargo.env(name, image.path(workspace));
     }
-    Ok(cargo)
+    Ok(())
 }
 
 /// Runs the system tests, which write a report of their own, with times.

@@ -12,7 +12,7 @@ use crate::tally::Tally;
 
 const UART: u64 = 0x0900_0000;
 /// What is written to the UART: as data it is a space, as control it switches nothing off.
-const BLANK: u64 = 0x0320_0320_0320_0320;
+pub const BLANK: u64 = 0x0320_0320_0320_0320;
 const RANDOM_WRITES: u64 = 20_000;
 /// Not on bare QEMU: GICR_CTLR lets its redistributor walk tables at random places.
 const GICR_CTLR: u64 = 0;
@@ -63,7 +63,7 @@ pub fn sizes(machine: &Machine, tally: &mut Tally) {
 }
 
 /// Instructions on [x0] that a syndrome does not describe, or that are more than a load or store.
-const ODD: [u32; 30] = [
+pub const ODD: [u32; 30] = [
     0xa940_0801, // ldp x1, x2, [x0]
     0x2940_0801, // ldp w1, w2, [x0]
     0xa900_0801, // stp x1, x2, [x0]

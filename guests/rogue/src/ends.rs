@@ -84,7 +84,7 @@ fn prepare() {
 }
 
 /// An INTID with a sender, near to or far from what there is.
-fn garbage(tally: &mut Tally) -> u32 {
+pub fn garbage(tally: &mut Tally) -> u32 {
     match tally.below(3) {
         0 => tally.below(INTIDS) as u32 | (tally.below(8) as u32) << 10,
         1 => tally.below(1 << 13) as u32,
@@ -93,7 +93,7 @@ fn garbage(tally: &mut Tally) -> u32 {
 }
 
 /// Makes something pending in one of the ways there are.
-fn pend(tally: &mut Tally) {
+pub fn pend(tally: &mut Tally) {
     let some = tally.random() as u32;
     if tally.below(2) == 0 {
         tally.step(|| write32(GICD + ISPENDR + 4, some & !(1 << (UART_INTID % 32))));
@@ -107,7 +107,7 @@ fn pend(tally: &mut Tally) {
 }
 
 /// Writes anything to a register of the CPU interface.
-fn interface(tally: &mut Tally) {
+pub fn interface(tally: &mut Tally) {
     let which = tally.below(9) as usize;
     let value = if tally.below(2) == 0 { garbage(tally) } else { tally.random() as u32 };
     if gic::is_v2() {
@@ -121,7 +121,7 @@ fn interface(tally: &mut Tally) {
 }
 
 /// Changes an interrupt, active or not, in the distributor.
-fn change(tally: &mut Tally) {
+pub fn change(tally: &mut Tally) {
     let intid = tally.below(INTIDS) as u32;
     let value = tally.random();
     if u64::from(intid) == UART_INTID {
@@ -181,7 +181,7 @@ fn storm_with(tally: &mut Tally) {
 }
 
 /// One step of a storm, no longer than a few interrupts.
-fn one(tally: &mut Tally) {
+pub fn one(tally: &mut Tally) {
     let value = tally.random() as u32;
     let intid = 32 + tally.below(32) as u32;
     match tally.below(6) {

@@ -5,7 +5,8 @@
 //! `broken N …` with what and where. The last line is `ROGUE-DONE attacks=N broken=M`.
 //!
 //! Command line: `rogue.only=7,8` picks attacks, `rogue.loops=N` repeats them all, `rogue.reset` resets the machine at
-//! the end, which makes a loop of it, and `rogue.seed=N` varies the random ones.
+//! the end, which makes a loop of it, and `rogue.seed=N` varies the random ones. `rogue.fuzz=SEED` runs random programs
+//! instead ([`fuzz`]).
 #![no_std]
 #![no_main]
 
@@ -13,6 +14,7 @@ mod calls;
 mod debug;
 mod devices;
 mod ends;
+mod fuzz;
 mod outside;
 mod registers;
 mod rings;
@@ -65,6 +67,9 @@ fn main(machine: &'static Machine) {
     if let Some(register) = machine.gic_not_reset {
         println!("broken 0 the interrupt controller was not reset at {register:#x}");
         broken += 1;
+    }
+    if let Some(seed) = machine.arg("rogue.fuzz").and_then(|n| n.parse().ok()) {
+        return fuzz::run(machine, seed);
     }
     for round in 0..loops {
         for (number, (name, attack)) in (1u32..).zip(ATTACKS) {

@@ -5,7 +5,7 @@ use tessera_rt::{Machine, dma, exec, gic, msr};
 use crate::tally::Tally;
 
 /// An encoding: op0, op1, CRn, CRm, op2.
-type Encoding = (u32, u32, u32, u32, u32);
+pub type Encoding = (u32, u32, u32, u32, u32);
 
 /// Registers whose change would end this guest and tell nothing: translation, vectors, stack, interrupt mask, the
 /// run-time's own, and the frequency by which it measures time.
@@ -18,7 +18,8 @@ const OWN: [Encoding; 6] = [
     (3, 3, 14, 0, 0), // CNTFRQ_EL0
 ];
 
-fn is_own(encoding: Encoding) -> bool {
+/// Whether a register is one of [`OWN`] or of the translation's.
+pub fn is_own(encoding: Encoding) -> bool {
     let (op0, op1, crn, crm, _) = encoding;
     let translation = (op0, op1) == (3, 0) && matches!((crn, crm), (2, 0 | 5) | (10, 2));
     let mask = (op0, op1, crn, crm) == (3, 3, 4, 2);

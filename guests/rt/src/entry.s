@@ -156,22 +156,22 @@ rt_attempt_failed:                  // x0 = result, x1 = the stack pointer of th
     .balign 0x800
     .global rt_vectors
 rt_vectors:
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
-    VECTOR 0                        // synchronous, from EL1 with SP_EL1
+    VECTOR 0                        // synchronous, from EL1 with SP_EL0, where only an attempt can be
     VECTOR 1                        // IRQ
     VECTOR 2                        // FIQ
     VECTOR 3                        // SError
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
-    VECTOR 4
+    VECTOR 0                        // the same from EL1 with SP_EL1
+    VECTOR 1
+    VECTOR 2
+    VECTOR 3
+    VECTOR 0                        // and from EL0, where only an attempt can be
+    VECTOR 1
+    VECTOR 2
+    VECTOR 3
+    VECTOR 0                        // and from EL0 in AArch32
+    VECTOR 1
+    VECTOR 2
+    VECTOR 3
     .balign 0x80
 
 rt_exception:

@@ -47,6 +47,11 @@ unsafe extern "C" {
     static rt_level1: UnsafeCell<[u64; ENTRIES]>;
 }
 
+/// The level 1 table, which maps RAM and devices.
+pub fn root() -> u64 {
+    (&raw const rt_level1).addr() as u64
+}
+
 /// Sets the level 1 entry of a gigabyte of virtual addresses.
 pub fn set_level1(gigabyte: usize, descriptor: u64) {
     // SAFETY: the table is a static of the entry code, which only the MMU reads and only this function writes.

@@ -100,6 +100,18 @@ pub fn reset() -> ! {
     halt()
 }
 
+static RESET_ON_DEATH: AtomicBool = AtomicBool::new(false);
+
+/// A guest that dies resets the machine from now on, where it would have switched it off.
+pub fn reset_on_death() {
+    RESET_ON_DEATH.store(true, Relaxed);
+}
+
+/// The end of a guest that met what it did not expect.
+pub fn died() -> ! {
+    if RESET_ON_DEATH.load(Relaxed) { reset() } else { off() }
+}
+
 fn halt() -> ! {
     loop {
         crate::cpu::wfi();

@@ -65,7 +65,7 @@ fn read_tree(at: *const u8) -> Machine {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     console::write_now(format_args!("\nGUEST-DIED cpu {}: {info}\n", cpu::this()));
-    psci::off()
+    psci::died()
 }
 
 /// Prints the first line of a guest.

@@ -216,6 +216,8 @@ fn exception(frame: &mut Frame, serror: bool) {
 }
 
 fn die(frame: &Frame, fault: &Fault, what: &str) -> ! {
+    // An attack may have left it anyhow.
+    console::init();
     console::write_now(format_args!(
         "\nGUEST-DIED cpu {} {what}: esr {:#x} far {:#x} elr {:#x} spsr {:#x} sp {:#x}\n",
         cpu::this(),
@@ -228,5 +230,5 @@ fn die(frame: &Frame, fault: &Fault, what: &str) -> ! {
     for (number, pair) in frame.x.chunks(2).enumerate() {
         console::write_now(format_args!("  x{} {pair:#x?}\n", number * 2));
     }
-    psci::off()
+    psci::died()
 }

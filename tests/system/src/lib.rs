@@ -9,12 +9,15 @@
 //! have to be told from hang-ups.
 
 pub mod artefacts;
+pub mod checksums;
 pub mod config;
 pub mod disk;
+pub mod fuzz;
 pub mod harness;
 pub mod machine;
 mod monitor;
 pub mod qemu;
+pub mod report;
 pub mod scene;
 pub mod screen;
 pub mod serial;

@@ -8,16 +8,13 @@ use std::time::{Duration, Instant};
 
 use tessera_control::{Frame, Frames};
 
+use crate::report::report;
 use crate::screen::{Screen, TESSERA};
 
 /// How long to wait for something that takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Lines of each that are printed when a test fails.
-const LAST_LINES: usize = 150;
-/// Characters of a line that are: a flood is no more to be read than its beginning.
-const LINE: usize = 300;
-/// What lines begin with in which a guest of ours says what is wrong.
-const COMPLAINTS: [&str; 3] = ["broken ", "not ok ", "GUEST-DIED "];
+/// Why most waits fail.
+const TIME_IS_OVER: &str = "the time is over";
 /// The key that moves the focus.
 const SWITCH: u8 = 0x1d;
 
@@ -135,6 +132,24 @@ impl Target {
             let end = at + said[at..].find('\n')?;
             Some((end + 1, said[start..end].to_string()))
         })
+    }
+
+    /// The next whole line of `who`, if there is one within `patience`.
+    #[track_caller]
+    pub fn next_line(&mut self, who: &str, patience: Duration) -> Option<String> {
+        let mark = self.mark(who);
+        let line = self.try_seen(patience * self.board.slowness(), |seen| {
+            let said = seen.screen.said(who);
+            Some(said.get(mark..)?.split_once('\n')?.0.to_string())
+        });
+        match line {
+            Ok(line) => {
+                self.marks.insert(who.to_string(), mark + line.len() + 1);
+                Some(line)
+            }
+            Err(why) if why == TIME_IS_OVER => None,
+            Err(why) => self.fail(&format!("{why}, waiting for a line of {who}")),
+        }
     }
 
     /// What `who` said and nobody took note of yet.
@@ -277,26 +292,35 @@ impl Target {
     #[track_caller]
     pub(crate) fn wait_seen<T>(&mut self, what: &str, find: impl Fn(&Seen) -> Option<T>) -> T {
         let begin = Instant::now();
-        let seen = self.seen.clone();
-        let mut now = lock(&seen.0);
-        let why = loop {
+        self.try_seen(self.patience, find).unwrap_or_else(|why| {
+            self.fail(&format!("{why} after {:.0?}, waiting for {what}", begin.elapsed()))
+        })
+    }
+
+    /// As [`Self::wait_seen`]; the error is why it was given up.
+    fn try_seen<T>(
+        &self,
+        patience: Duration,
+        find: impl Fn(&Seen) -> Option<T>,
+    ) -> Result<T, String> {
+        let begin = Instant::now();
+        let mut now = lock(&self.seen.0);
+        loop {
             if let Some(found) = find(&now) {
-                return found;
+                return Ok(found);
             }
             if now.screen.panicked() && !self.may_panic {
-                break "Tessera panicked".to_string();
+                return Err("Tessera panicked".into());
             }
             if now.closed {
-                break format!("the board ended{}", now.trouble);
+                return Err(format!("the board ended{}", now.trouble));
             }
-            let left = self.patience.saturating_sub(begin.elapsed());
+            let left = patience.saturating_sub(begin.elapsed());
             if left.is_zero() {
-                break "the time is over".to_string();
+                return Err(TIME_IS_OVER.into());
             }
-            now = seen.1.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
-        };
-        drop(now);
-        self.fail(&format!("{why} after {:.0?}, waiting for {what}", begin.elapsed()))
+            now = self.seen.1.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Fails the test, and says all that is known.
@@ -315,48 +339,6 @@ impl Drop for Target {
     }
 }
 
-/// Why a test failed, what guests complained of, which must not be cut off or buried, and what each printed last.
-fn report<'a>(why: &str, all: impl Iterator<Item = (&'a str, String)>) -> String {
-    let (mut complaints, mut printed) = (String::new(), String::new());
-    for (who, said) in all {
-        let lines: Vec<&str> = said.lines().collect();
-        let complain = |line: &&&str| COMPLAINTS.iter().any(|mark| line.starts_with(mark));
-        for line in lines.iter().filter(complain).take(LAST_LINES) {
-            complaints.push_str(&format!("{who}: {}\n", shortened(line)));
-        }
-        printed.push_str(&format!("--- what {who} printed ({} lines)\n", lines.len()));
-        for line in lines.iter().skip(lines.len().saturating_sub(LAST_LINES)) {
-            printed.push_str(&format!("{}\n", shortened(line)));
-        }
-    }
-    format!("{why}\n{complaints}{printed}")
-}
-
-fn shortened(line: &str) -> String {
-    match line.char_indices().nth(LINE) {
-        Some((end, _)) => format!("{}... and {} bytes more", &line[..end], line.len() - end),
-        None => line.to_string(),
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_guest_complains_of_comes_first_and_no_flood_buries_it() {
-        let flood = "é".repeat(20_000);
-        let said = format!("broken 17 a cpu is gone\n{flood}\n{}not ok 3\n", "x\n".repeat(1000));
-        let report = report("promises are broken", [("web", said)].into_iter());
-        let mut lines = report.lines();
-        assert_eq!(lines.next(), Some("promises are broken"));
-        assert_eq!(lines.next(), Some("web: broken 17 a cpu is gone"));
-        assert_eq!(lines.next(), Some("web: not ok 3"));
-        assert!(report.len() < 2000, "{} bytes", report.len());
-        assert!(shortened(&flood).ends_with("... and 39400 bytes more"));
-    }
 }

@@ -1,13 +1,18 @@
 //! A guest that attacks, and another that must not notice.
 
-use tessera_system_tests::{EVERY, Guest, Machine, Scene, tests};
+use std::time::Duration;
 
-use crate::reboots::{check_checksums, start_checksums};
-use crate::{number, partitions, web_and_db};
+use tessera_system_tests::checksums::{check_checksums, number, start_checksums};
+use tessera_system_tests::fuzz::{self, Plan};
+use tessera_system_tests::{EVERY, Guest, Machine, Scene, VIRT, tests};
+
+use crate::{partitions, web_and_db};
 
 tests! {
     EVERY:
         one_guest_computes_undisturbed_while_the_other_attacks_in_every_way;
+    VIRT:
+        one_guest_computes_undisturbed_while_the_other_runs_random_programs;
 }
 
 /// How many kinds `rogue` has.
@@ -29,4 +34,13 @@ fn one_guest_computes_undisturbed_while_the_other_attacks_in_every_way(machine: 
         target.fail(&format!("{survived} attacks were survived: {done}"));
     }
     check_checksums(&mut target);
+}
+
+/// Long enough for some hundred programs, short enough for every day: `cargo xtask soak` is for hours.
+const RANDOM_PROGRAMS: Duration = Duration::from_secs(30);
+
+fn one_guest_computes_undisturbed_while_the_other_runs_random_programs(machine: Machine) {
+    let plan = Plan { machine, seed: 1, first: 0, programs: u64::MAX, time: RANDOM_PROGRAMS };
+    let done = fuzz::run(&plan, &mut |_| {}).unwrap_or_else(|why| panic!("{why}"));
+    assert!(done.next > 0, "no program was run");
 }

@@ -17,6 +17,7 @@ mod shelf;
 
 use std::process::ExitCode;
 
+use tessera_system_tests::checksums::number;
 use tessera_system_tests::{Guest, Partition, Target, harness};
 
 fn main() -> ExitCode {
@@ -53,12 +54,4 @@ fn promises_are_kept(target: &mut Target, who: &str) -> String {
         target.fail(&format!("promises are broken: {done}"));
     }
     done
-}
-
-/// The number of `key=N` in a line.
-#[track_caller]
-fn number(line: &str, key: &str) -> u64 {
-    let value = line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    let value = value.unwrap_or_else(|| panic!("no {key}= in `{line}`"));
-    value.parse().unwrap_or_else(|_| panic!("{key}={value} is no number"))
 }
