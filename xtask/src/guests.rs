@@ -18,9 +18,10 @@ use crate::workspace::Workspace;
 const KERNEL: &str = "linux-image-cloud-arm64";
 /// Package of the ramdisk's only program.
 const BUSYBOX: &str = "busybox-static";
-/// What the ramdisk loads: for the guest's disk, what it mounts it with, for its power button, and for its watchdog.
+/// What the ramdisk loads: for the guest's disk, what it mounts it with, for its power button, its watchdog, and its control
+/// port.
 const DRIVERS: &[&str] =
-    &["virtio_mmio", "virtio_blk", "ext4", "virtio_input", "evdev", "sbsa_gwdt"];
+    &["virtio_mmio", "virtio_blk", "ext4", "virtio_input", "evdev", "sbsa_gwdt", "virtio_console"];
 
 /// Where the guests' parts are.
 pub struct Guests {

@@ -34,11 +34,13 @@ pub const VIRTIO_BASE: u64 = 0x0a00_0000;
 /// Bytes from one virtio-mmio device to the next: a page each, so that a device can be given away alone.
 pub const VIRTIO_STRIDE: u64 = 0x1000;
 /// Most virtio-mmio devices of one guest.
-pub const VIRTIO_SLOTS: u64 = 9;
+pub const VIRTIO_SLOTS: u64 = 10;
 /// Of these the first are its disks.
 pub const DISK_SLOTS: u64 = 8;
 /// The slot of the power button.
 pub const POWER_BUTTON_SLOT: u64 = 8;
+/// The slot of the control port.
+pub const CONTROL_SLOT: u64 = 9;
 
 /// Most vCPUs of one guest.
 pub const MAX_VCPUS: usize = 8;

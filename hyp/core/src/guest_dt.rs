@@ -57,6 +57,8 @@ pub struct GuestDt<'a> {
     pub uart: bool,
     /// There is a watchdog.
     pub watchdog: bool,
+    /// There is a control port.
+    pub control: bool,
     /// virtio block devices, from slot 0 on.
     pub disks: usize,
     /// Performance monitors.
@@ -108,6 +110,9 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
             virtio(root, slot);
         }
         virtio(root, layout::POWER_BUTTON_SLOT);
+        if guest.control {
+            virtio(root, layout::CONTROL_SLOT);
+        }
     })
 }
 
@@ -249,6 +254,7 @@ mod tests {
         ramdisk: Some((Ipa(0x4400_0000), 0x12_3456)),
         uart: true,
         watchdog: true,
+        control: true,
         disks: 2,
         pmu: Pmu::Interrupting,
         seed: Some([0x5a; 40]),
@@ -274,6 +280,7 @@ mod tests {
         );
         assert_eq!(reg("/virtio_mmio@a001000"), [(0x0a00_1000, 0x1000)]);
         assert_eq!(reg("/virtio_mmio@a008000"), [(0x0a00_8000, 0x1000)], "the power button");
+        assert_eq!(reg("/virtio_mmio@a009000"), [(0x0a00_9000, 0x1000)], "the control port");
         let interrupts = |path| property(&fdt, path, "interrupts").cells().collect::<Vec<_>>();
         assert_eq!(interrupts("/virtio_mmio@a001000"), [0, 17, 1]);
         assert_eq!(interrupts("/virtio_mmio@a008000"), [0, 24, 1]);
@@ -314,6 +321,7 @@ mod tests {
             ramdisk: None,
             uart: false,
             watchdog: false,
+            control: false,
             disks: 0,
             pmu: Pmu::None,
             seed: None,

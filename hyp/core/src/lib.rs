@@ -13,6 +13,7 @@ pub mod board;
 pub mod bundle;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod counters;
 pub mod deadlines;
 pub mod disk;

@@ -1,7 +1,7 @@
 //! One life of a guest: what its vCPUs share from its start to its end.
 //!
 //! Each device has a lock of its own, and none is shared with another guest. The order in which they are taken is the
-//! order of the fields: disk, power button, watchdog, UART, then the interrupt controller's own lock, which is innermost.
+//! order of the fields: disk, power button, watchdog, control port, UART, then the interrupt controller's own lock, which is innermost.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -13,6 +13,7 @@ use tessera_abi::layout;
 
 use crate::addr::{CpuId, IntId, VcpuId, VcpuSet, VmId};
 use crate::attention::Attention;
+use crate::control::Control;
 use crate::counters::{DiskCounters, GuestCounters};
 use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError};
 use crate::guest_mem::GuestRam;
@@ -20,6 +21,7 @@ use crate::hw::Hw;
 use crate::id_regs::IdRegs;
 use crate::life::StopReason;
 use crate::lock::Mutex;
+use crate::monitor::World;
 use crate::psci::Power;
 use crate::smccc::Services;
 use crate::stage2::Stage2;
@@ -61,6 +63,8 @@ pub struct Vm {
     pub power_button: Mutex<PowerButton>,
     /// Its watchdog, where it has one.
     pub watchdog: Option<Mutex<Watchdog>>,
+    /// Its control port, where it may look after the others.
+    pub control: Option<Control>,
     /// Its UART, where it has a console.
     pub uart: Option<Mutex<Vuart>>,
     /// Its interrupt controller.
@@ -258,6 +262,17 @@ impl Vm {
     pub fn watchdog_deadline(&self) -> Option<u64> {
         let deadline = self.watchdog.as_ref()?.lock().deadline()?;
         deadline.checked_add(self.clock.lock().offset()?)
+    }
+
+    /// Has the monitor serve the guest's control port, where it has one; whether there is more to do there, now. Nothing
+    /// may be locked.
+    pub fn serve_control(&self, world: &impl World, hw: &impl Hw) -> bool {
+        let Some(control) = &self.control else { return false };
+        let served = control.serve(world, hw, &self.ram);
+        if served.interrupt {
+            self.virtio_interrupt(hw, layout::CONTROL_SLOT as u8);
+        }
+        served.more
     }
 
     /// vCPUs that are on.

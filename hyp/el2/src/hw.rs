@@ -10,9 +10,10 @@ use tessera_core::disk::{Accepted, DiskRequest, SubmitError};
 use tessera_core::frames::Frames;
 use tessera_core::hw::Hw;
 use tessera_core::lock::Mutex;
+use tessera_core::vm::Vm;
 
 use crate::sysreg::mrs;
-use crate::{barrier, cache, console, cpu, gic, guests, memory, power, timer, tlb};
+use crate::{barrier, cache, console, cpu, gic, guests, memory, monitor, power, timer, tlb};
 
 core::arch::global_asm!(include_str!("copy.S"));
 
@@ -194,6 +195,10 @@ impl Hw for El2 {
 
     fn disk_submit(&self, request: &DiskRequest) -> Result<Accepted, SubmitError> {
         guests::disk_submit(request)
+    }
+
+    fn serve_control(&self, vm: &Vm) -> bool {
+        monitor::serve_store(vm)
     }
 
     fn firmware_call(&self, id: u32, x1: u64) {

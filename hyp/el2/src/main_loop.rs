@@ -292,7 +292,7 @@ impl Seat {
         !vm.attention.stops()
     }
 
-    /// Stands still until the guest goes on or ends. The core's virtual timer and the counters of events stand, too.
+    /// Stands still until the guest goes on or ends. Timer, watchdog and the counters of events stand, too.
     #[cold]
     fn stand_still(&mut self, vm: &Vm) {
         self.keep_snapshot(vm);
@@ -319,7 +319,6 @@ impl Seat {
         }
         self.vcpu.clock = *vm.clock.lock();
         el1::release(stopped, self.vcpu.clock.offset().unwrap_or(0));
-        // The watchdog's time goes on.
         guests::watch(self.guest);
         machine::update_timer(vm, &mut self.vcpu, &El2);
     }

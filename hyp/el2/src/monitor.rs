@@ -14,6 +14,7 @@ use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::lock::Mutex;
 use tessera_core::monitor::{Command, DiskFacts, Event, Events, Memory, Terminal, Verb, World};
+use tessera_core::vm::Vm;
 
 use crate::boot::map;
 use crate::console::{self, Desk};
@@ -45,8 +46,29 @@ pub fn run() {
     }
 }
 
+/// Serves the control port of a guest, after one of its vCPUs stored to it; whether there is more to do at once. Nothing may
+/// be locked.
+pub fn serve_store(vm: &Vm) -> bool {
+    let more = serve(vm);
+    if vm.control.as_ref().is_some_and(|control| control.waits_until().is_some()) {
+        // A core of the guest, which this is, watches the time.
+        vm.attention.mind_the_clock();
+        El2.kick(El2.this_cpu());
+    }
+    more
+}
+
+/// As [`serve_store`], where somebody else looks when there is more to do.
+pub fn serve(vm: &Vm) -> bool {
+    let more = vm.serve_control(&Board, &El2);
+    // What was asked for may have changed guests' states.
+    run();
+    more
+}
+
 /// Moves what guests' lives remember of their changes to where it is told from.
 fn collect_events() {
+    let before = next_event();
     for guest in guests::all().unwrap_or_default() {
         while let Some(change) = guest.life.take_change() {
             let reason = change.reason.map(|reason| reason.to_string()).unwrap_or_default();
@@ -54,6 +76,13 @@ fn collect_events() {
             EVENTS.lock().add(Event { at: change.at, guest: guest.id, state, reason });
         }
     }
+    if next_event() != before {
+        guests::tell_control_ports();
+    }
+}
+
+fn next_event() -> u64 {
+    EVENTS.lock().next()
 }
 
 /// The board, as the monitor sees it.
@@ -118,7 +147,7 @@ impl World for Board {
     }
 
     fn next_event(&self) -> u64 {
-        EVENTS.lock().next()
+        next_event()
     }
 
     fn memory(&self) -> Memory {

@@ -92,6 +92,8 @@ pub struct VmConfig {
     pub console: ConsoleKind,
     /// What happens when its watchdog is not fed, where it has one.
     pub watchdog: Option<StopReason>,
+    /// It may look after the other guests, by a control port.
+    pub control: bool,
     /// When it starts, and when again.
     pub life: Lifecycle,
 }
@@ -168,7 +170,7 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
 }
 
 /// What a guest's node may have.
-const GUEST_PROPERTIES: [&str; 15] = {
+const GUEST_PROPERTIES: [&str; 16] = {
     let [autostart, depends_on, restart, restart_limit, stop_timeout] = lifecycle::PROPERTIES;
     [
         "compatible",
@@ -181,6 +183,7 @@ const GUEST_PROPERTIES: [&str; 15] = {
         "bootargs",
         "console",
         "watchdog",
+        "control",
         autostart,
         depends_on,
         restart,
@@ -211,6 +214,7 @@ fn parse_vm<'a>(
     let bootargs = reader.text("bootargs", MAX_BOOTARGS).unwrap_or_default();
     let console = parse_console(reader);
     let watchdog = parse_watchdog(reader);
+    let control = reader.flag("control");
     let life = lifecycle::parse(reader);
     let disks = parse_disks(reader, node);
     check::shared_cores(reader, &cpus, others);
@@ -225,6 +229,7 @@ fn parse_vm<'a>(
         disks,
         console,
         watchdog,
+        control,
         life,
     };
     reader.is_clean().then_some(vm)

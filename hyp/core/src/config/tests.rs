@@ -141,6 +141,7 @@ fn a_guest_is_read_with_all_that_it_has() {
         .with("bootargs", Text("console=ttyAMA0 root=/dev/vda"))
         .with("console", Text("none"))
         .with("watchdog", Text("stop"))
+        .with("control", Flag)
         .with("autostart", Text("no"))
         .with("depends-on", List(&["db", "db"]))
         .with("restart", Text("on-crash"))
@@ -165,6 +166,7 @@ fn a_guest_is_read_with_all_that_it_has() {
         disks: Vec::from([disk("disk", "web", false), disk("disk-base", "PARTUUID=1234", true)]),
         console: ConsoleKind::None,
         watchdog: Some(StopReason::WatchdogStop),
+        control: true,
         life: Lifecycle {
             autostart: false,
             depends_on: Vec::from(["db".into()]),
@@ -176,7 +178,7 @@ fn a_guest_is_read_with_all_that_it_has() {
     let db = &config.vms[1];
     assert_eq!((db.vcpus(), db.console, db.ramdisk.as_ref()), (1, ConsoleKind::Pl011, None));
     assert_eq!(db.life, Lifecycle::default());
-    assert_eq!(db.watchdog, None);
+    assert_eq!((db.watchdog, db.control), (None, false));
     assert!(db.life.autostart && db.life.policy.restart == Restart::Never);
 }
 

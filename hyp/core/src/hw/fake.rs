@@ -8,6 +8,7 @@ use super::Hw;
 use crate::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VmId};
 use crate::deadlines::{Deadlines, Slot};
 use crate::disk::{Accepted, DiskOp, DiskRequest, SubmitError};
+use crate::vm::Vm;
 
 /// Something that was asked of the machine, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub enum Event {
     TlbEl2,
     /// A core was kicked.
     Kick(CpuId),
+    /// A guest's control port was served.
+    ServeControl,
     /// Firmware was called.
     Firmware(u32, u64),
     /// Caches gave memory up for a device.
@@ -182,6 +185,10 @@ impl Hw for FakeHw {
     fn disk_submit(&self, request: &DiskRequest) -> Result<Accepted, SubmitError> {
         self.disk.borrow_mut().push((request.op, request.sector));
         Ok(Accepted::Queued)
+    }
+    fn serve_control(&self, _: &Vm) -> bool {
+        self.note(Event::ServeControl);
+        false
     }
     fn firmware_call(&self, id: u32, x1: u64) {
         self.note(Event::Firmware(id, x1));

@@ -7,6 +7,7 @@
 use crate::addr::{CpuId, Ipa, Pa, VmId};
 use crate::deadlines::Slot;
 use crate::disk::{Accepted, DiskRequest, SubmitError};
+use crate::vm::Vm;
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
@@ -60,6 +61,9 @@ pub trait Hw {
 
     /// Gives a request to the board's disk.
     fn disk_submit(&self, request: &DiskRequest) -> Result<Accepted, SubmitError>;
+
+    /// Lets the monitor serve the guest's control port; whether it has more to do there, now.
+    fn serve_control(&self, vm: &Vm) -> bool;
 
     /// Calls the board's firmware for a guest: SMCCC function `id` with `x1`, no result.
     fn firmware_call(&self, id: u32, x1: u64);

@@ -4,6 +4,7 @@ use tessera_abi::layout;
 
 use super::mmio::{loaded, refuse, stored};
 use super::{Next, Step};
+use crate::control::Control;
 use crate::exit::MmioAccess;
 use crate::hw::Hw;
 use crate::vcpu::Vcpu;
@@ -55,6 +56,10 @@ pub fn virtio(
 ) -> Step {
     match slot {
         layout::POWER_BUTTON_SLOT => power_button(vm, vcpu, access, offset, hw),
+        layout::CONTROL_SLOT => match &vm.control {
+            Some(control) => control_port(vm, control, vcpu, access, offset, hw),
+            None => refuse(access, next),
+        },
         _ => refuse(access, next),
     }
 }
@@ -69,4 +74,28 @@ fn power_button(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, offset: u64, hw: &
         vm.virtio_interrupt(hw, layout::POWER_BUTTON_SLOT as u8);
     }
     Step::Advance
+}
+
+/// What the monitor has to do for a store it does at once, and a piece at a time: the store is executed again for the next.
+fn control_port(
+    vm: &Vm,
+    control: &Control,
+    vcpu: &mut Vcpu,
+    access: MmioAccess,
+    offset: u64,
+    hw: &impl Hw,
+) -> Step {
+    let mut port = control.port.lock();
+    if !access.write() {
+        let value = port.mmio_read(offset, access.size());
+        drop(port);
+        loaded(vcpu, access, value);
+        return Step::Advance;
+    }
+    let effect = port.mmio_write(offset, access.size(), stored(vcpu, access), hw, &vm.ram);
+    if effect.interrupt {
+        vm.virtio_interrupt(hw, layout::CONTROL_SLOT as u8);
+    }
+    drop(port);
+    if effect.serve && hw.serve_control(vm) { Step::Resume } else { Step::Advance }
 }

@@ -13,6 +13,7 @@ use tessera_abi::layout::*;
 use super::*;
 use crate::addr::{CpuId, Ipa, Pa, VcpuId, VmId};
 use crate::attention::Attention;
+use crate::control::Control;
 use crate::counters::{Cause, GuestCounters};
 use crate::disk::model::{AVAIL, Board, DATA, DESC, Guest, MODERN, Random, USED};
 use crate::disk::{Accepted, DiskError, DiskOp, DiskRequest, SubmitError, Tag, Window};
@@ -121,6 +122,7 @@ fn guest(hw: &FakeHw, ram: GuestRam, disk: VirtioBlk) -> Vm {
         disks: vec![Mutex::new(disk)],
         disk_news: crate::vm::DiskNews::new(),
         power_button: Mutex::new(PowerButton::new()),
+        control: Some(Control::new()),
         watchdog: Some(Mutex::new(Watchdog::new(StopReason::WatchdogStop))),
         uart: Some(Mutex::new(Vuart::new())),
         vgic: Vgic::new(2, Model::V3),
@@ -728,10 +730,31 @@ fn a_watchdog_that_is_not_fed_first_interrupts_the_guest_and_then_ends_it() {
 }
 
 #[test]
-fn a_guest_without_a_watchdog_has_nothing_at_its_place() {
+fn a_store_to_the_control_port_lets_the_monitor_serve_it() {
+    let mut guest = exits();
+    let port = VIRTIO_BASE + CONTROL_SLOT * VIRTIO_STRIDE;
+    assert_eq!(guest.load(port + reg::DEVICE_ID, 4), 3);
+    for (offset, value) in [
+        (reg::STATUS, 3),
+        (reg::DRIVER_FEATURES_SEL, 1),
+        (reg::DRIVER_FEATURES, 1),
+        (reg::STATUS, 11),
+        (reg::STATUS, 15),
+    ] {
+        guest.store_ok(port + offset, value);
+    }
+    assert_eq!(guest.hw.events(), []);
+    guest.store_ok(port + reg::QUEUE_NOTIFY, 1);
+    assert_eq!(guest.hw.events(), [Event::ServeControl]);
+}
+
+#[test]
+fn a_guest_without_a_watchdog_or_a_control_port_has_nothing_at_its_place() {
     let mut guest = exits();
     guest.vm.watchdog = None;
-    for ipa in [WATCHDOG_BASE, WATCHDOG_BASE + WATCHDOG_FRAME_SIZE] {
+    guest.vm.control = None;
+    let control = VIRTIO_BASE + CONTROL_SLOT * VIRTIO_STRIDE;
+    for ipa in [WATCHDOG_BASE, WATCHDOG_BASE + WATCHDOG_FRAME_SIZE, control] {
         let next = guest.handle(Exit::Mmio(access(ipa, 4, true)));
         assert!(matches!(next, Next::Inject(Fault::External(_))), "{next:?}");
     }
@@ -811,6 +834,9 @@ impl Hw for BoardHw {
     }
     fn console_input(&self, vm: VmId) -> Option<u8> {
         self.hw.console_input(vm)
+    }
+    fn serve_control(&self, vm: &Vm) -> bool {
+        self.hw.serve_control(vm)
     }
     fn firmware_call(&self, id: u32, x1: u64) {
         self.hw.firmware_call(id, x1);
@@ -936,6 +962,7 @@ fn random_exit(random: &mut Random) -> (u64, u64, u64) {
         UART_BASE,
         VIRTIO_BASE,
         BUTTON,
+        BUTTON + VIRTIO_STRIDE,
         GICC_DIR_BASE,
         WATCHDOG_BASE,
         RAM_BASE,
@@ -1023,6 +1050,7 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
         guest.deliver();
         assert!(guest.hw.events().iter().all(|event| match event {
             Event::Kick(core) => CORES.contains(core),
+            Event::ServeControl => true,
             Event::Firmware(id, _) => *id == smccc::WORKAROUND_1,
             _ => false,
         }));

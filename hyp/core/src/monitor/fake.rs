@@ -40,6 +40,7 @@ fn guest(id: u8, name: &str, cpus: &[u8]) -> Guest {
         disks: Vec::from([disk]),
         console: ConsoleKind::Pl011,
         watchdog: None,
+        control: false,
         life: Lifecycle::default(),
     };
     let window = Window { first: 100 * u64::from(id), sectors: 100, read_only: false };

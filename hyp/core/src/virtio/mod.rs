@@ -1,7 +1,7 @@
 //! The devices that a guest finds behind virtio-mmio (VIRTIO 1.3), as Tessera plays them.
 //!
 //! [`mmio`] is the register window of one device, [`queue`] the device's side of a split virtqueue. On top of both are
-//! [`blk`], a disk, and [`input`], a power button. All of what they read was written by a guest, so each is a state
+//! [`blk`], a disk, [`input`], a power button, and [`console`], a control port. All of what they read was written by a guest, so each is a state
 //! machine that takes any bytes: what breaks the protocol ends in `DEVICE_NEEDS_RESET`, what is a bad request in an error
 //! status of that request.
 //!
@@ -10,6 +10,7 @@
 
 pub mod blk;
 mod chain;
+pub mod console;
 #[cfg(test)]
 pub(crate) mod driver;
 pub mod input;

@@ -10,6 +10,7 @@ use tessera_core::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use tessera_core::attention::Attention;
 use tessera_core::board::{Board, Gic};
 use tessera_core::config::ConsoleKind;
+use tessera_core::control::Control;
 use tessera_core::guest::{DiskSeat, Guest};
 use tessera_core::guest_dt::Pmu;
 use tessera_core::guest_mem::{Extent, GuestRam};
@@ -108,6 +109,7 @@ pub fn build(guest: &Guest) -> Result<Vm, String> {
         disk_news: DiskNews::new(),
         power_button: Mutex::new(PowerButton::new()),
         watchdog: config.watchdog.map(|on_hang| Mutex::new(Watchdog::new(on_hang))),
+        control: config.control.then(Control::new),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
         vgic: Vgic::new(config.vcpus(), parts.gic),
         counters: guest.counters.clone(),

@@ -63,6 +63,7 @@ pub fn load(guest: &Guest, vm: &Vm) -> Result<(), alloc::string::String> {
         bootargs: &guest.config.bootargs,
         ramdisk: (ramdisk > 0).then_some((places.ramdisk, ramdisk)),
         uart: vm.uart.is_some(),
+        control: vm.control.is_some(),
         watchdog: vm.watchdog.is_some(),
         disks: vm.disks.len(),
         pmu: life::parts().map_or(Pmu::None, |parts| parts.pmu),

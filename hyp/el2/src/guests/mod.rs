@@ -13,10 +13,12 @@ use spin::Once;
 use tessera_core::addr::{CpuId, VcpuId, VmId};
 use tessera_core::board::Board;
 use tessera_core::console::KeyName;
+use tessera_core::control::Control;
 use tessera_core::deadlines::Slot;
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::life::{Due, Request, State, StopReason, Verdict};
+use tessera_core::vm::Vm;
 
 pub use disk::{
     check as check_disk, facts as disk_facts, interrupt as disk_interrupt, partitions,
@@ -27,7 +29,7 @@ pub use life::{build, give_back};
 pub use load::{clear, load};
 
 use crate::hw::El2;
-use crate::{accounts, console, power};
+use crate::{accounts, console, monitor, power};
 
 /// Whether the board goes off once all guests have stopped, whatever for.
 static POWERING_OFF: AtomicBool = AtomicBool::new(false);
@@ -126,14 +128,31 @@ pub fn watch(guest: &'static Guest) {
             );
         }
     }
-    let mut deadline = guest.life.deadline();
-    if let Some(vm) = guest.vm() {
-        if let Some(reason) = vm.look_at_watchdog(&El2) {
-            guest.end(&vm, reason, &El2);
-        }
-        deadline = deadline.into_iter().chain(vm.watchdog_deadline()).min();
+    let devices = guest.vm().and_then(|vm| watch_devices(guest, &vm));
+    El2.set_deadline(Slot::Guest, guest.life.deadline().into_iter().chain(devices).min());
+}
+
+/// Does what the guest's devices have to do by the clock; when there is more of it.
+fn watch_devices(guest: &Guest, vm: &Vm) -> Option<u64> {
+    if let Some(reason) = vm.look_at_watchdog(&El2) {
+        guest.end(vm, reason, &El2);
     }
-    El2.set_deadline(Slot::Guest, deadline);
+    let control = vm.control.as_ref().and_then(|control| match monitor::serve(vm) {
+        true => Some(El2.now()),
+        false => control.waits_until(),
+    });
+    vm.watchdog_deadline().into_iter().chain(control).min()
+}
+
+/// Has the control ports served whose programs want to be told what happens.
+pub fn tell_control_ports() {
+    for guest in all().unwrap_or_default() {
+        let Some(vm) = guest.vm() else { continue };
+        if vm.control.as_ref().is_some_and(Control::wants_events) {
+            vm.attention.mind_the_clock();
+            vm.kick_all(&El2);
+        }
+    }
 }
 
 /// `guest` ended and does not start by itself: says who waits for it, and turns the board off where no guest is left,

@@ -96,6 +96,7 @@ fn configuration(guest: &Guest) -> Record {
         .with("console", console)
         .with("disks", Value::List(config.disks.iter().map(disk).collect()))
         .with("watchdog", watchdog)
+        .with("control", Value::Flag(config.control))
         .with("autostart", Value::Flag(config.life.autostart))
         .with("depends_on", Value::List(config.life.depends_on.clone()))
         .with("restart", restart)
@@ -171,6 +172,11 @@ fn ranges(guest: &Guest) -> Vec<Range> {
     let button = VIRTIO_BASE + POWER_BUTTON_SLOT * VIRTIO_STRIDE;
     let interrupt = VIRTIO_INTID + POWER_BUTTON_SLOT as u32;
     all.push(Range::new("power button", button, VIRTIO_STRIDE, Some(interrupt)));
+    if guest.config.control {
+        let (port, interrupt) = (VIRTIO_BASE + CONTROL_SLOT * VIRTIO_STRIDE, CONTROL_SLOT as u32);
+        let interrupt = Some(VIRTIO_INTID + interrupt);
+        all.push(Range::new("control port", port, VIRTIO_STRIDE, interrupt));
+    }
     if guest.config.watchdog.is_some() {
         let size = 2 * WATCHDOG_FRAME_SIZE;
         all.push(Range::new("watchdog", WATCHDOG_BASE, size, Some(WATCHDOG_INTID)));
