@@ -151,6 +151,9 @@ fn a_small_board_with_one_core_runs_a_guest(machine: Machine) {
     assert_eq!(number(&ready, "cpus"), 1, "{ready}");
     target.prompt("web");
     assert_eq!(target.shell("web", "cat /mnt/marker"), "this is web");
+    // A core that is alone has to tell itself that its guest is to stop.
+    target.ask("vm kill web");
+    target.wait_state("web", "stopped");
 }
 
 fn eight_guests_with_a_core_each_fill_a_board(machine: Machine) {

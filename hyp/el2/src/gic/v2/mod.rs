@@ -140,9 +140,10 @@ pub fn init_cpu(cpu: CpuId) {
     if enabled & ours != ours {
         log::error!("core {}: the firmware keeps interrupts {:#x}", cpu.0, ours & !enabled);
     }
-    // The targets of a core's own interrupts are that core (IHI 0048 4.3.12); a GIC for one core has none.
-    let own =
-        read(&GICD, gicd::ITARGETSR).to_le_bytes().iter().fold(0, |all, &target| all | target);
+    // The targets of a core's own interrupts are that core. A GIC for one core has no such register, and that core is
+    // the first (IHI 0048 4.3.12).
+    let targets = read(&GICD, gicd::ITARGETSR).to_le_bytes();
+    let own = targets.iter().fold(0, |all, &target| all | target).max(1);
     if let Some(kick) = KICKS.get(usize::from(cpu.0)) {
         kick.store(u32::from(own) << gicd::TARGETS_SHIFT | KICK, Ordering::Relaxed);
     }
