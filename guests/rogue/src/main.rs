@@ -5,14 +5,15 @@
 //! `broken N …` with what and where. The last line is `ROGUE-DONE attacks=N broken=M`.
 //!
 //! Command line: `rogue.only=7,8` picks attacks, `rogue.loops=N` repeats them all, `rogue.reset` resets the machine at
-//! the end, which makes a loop of it, and `rogue.seed=N` varies the random ones. `rogue.fuzz=SEED` runs random programs
-//! instead ([`fuzz`]).
+//! the end, which makes a loop of it, `rogue.seed=N` varies the random ones, and `rogue.end` says how it ends ([`ending`]).
+//! `rogue.fuzz=SEED` runs random programs instead ([`fuzz`]).
 #![no_std]
 #![no_main]
 
 mod calls;
 mod debug;
 mod devices;
+mod ending;
 mod ends;
 mod fuzz;
 mod outside;
@@ -89,6 +90,7 @@ fn main(machine: &'static Machine) {
     if machine.arg("rogue.reset").is_some() {
         psci::reset();
     }
+    ending::run(machine);
 }
 
 fn chosen(machine: &Machine, number: u32) -> bool {

@@ -139,10 +139,8 @@ impl Seat {
         if vm.attention.pauses() {
             return sleep();
         }
-        match vm.services.psci.power.take_start(self.vcpu.id()) {
-            Some(start) => self.run(&vm, start),
-            None => sleep(),
-        }
+        let start = vm.services.psci.power.take_start(self.vcpu.id());
+        start.map_or_else(sleep, |start| self.run(&vm, start));
     }
 
     /// This core has left the life for good.

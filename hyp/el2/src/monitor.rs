@@ -4,7 +4,7 @@
 //! which a guest's state changed, and one whose deadline came. Where one is at it, others leave word and go on.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use tessera_core::addr::VcpuSet;
@@ -12,6 +12,7 @@ use tessera_core::deadlines::Slot;
 use tessera_core::disk::partitions::Partition;
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
+use tessera_core::life::Change;
 use tessera_core::lock::Mutex;
 use tessera_core::monitor::{Command, DiskFacts, Event, Events, Memory, Terminal, Verb, World};
 use tessera_core::vm::Vm;
@@ -71,9 +72,8 @@ fn collect_events() {
     let before = next_event();
     for guest in guests::all().unwrap_or_default() {
         while let Some(change) = guest.life.take_change() {
-            let reason = change.reason.map(|reason| reason.to_string()).unwrap_or_default();
-            let state = change.state.word();
-            EVENTS.lock().add(Event { at: change.at, guest: guest.id, state, reason });
+            let Change { at, state, reason } = change;
+            EVENTS.lock().add(Event { at, guest: guest.id, state, reason });
         }
     }
     if next_event() != before {

@@ -7,6 +7,7 @@ use super::*;
 use crate::addr::VmId;
 use crate::disk::model::Random;
 use crate::hw::fake::FakeHw;
+use crate::life::State;
 use crate::monitor::Event;
 use crate::monitor::fake::Fake;
 use crate::virtio::driver::{DATA, Device, Driver};
@@ -116,8 +117,8 @@ impl Guest {
 }
 
 /// The state of a guest changes.
-fn happens(guest: &Guest, state: &'static str) {
-    let event = Event { at: 7, guest: VmId(0), state, reason: "why".into() };
+fn happens(guest: &Guest, state: State) {
+    let event = Event { at: 7, guest: VmId(0), state, reason: None };
     guest.device.world.events.borrow_mut().add(event);
 }
 
@@ -173,14 +174,14 @@ fn who_follows_events_is_told_until_the_port_is_closed() {
     guest.write_request("1 events on\n");
     assert_eq!(guest.lines(), ["{\"id\":1,\"ok\":true}"]);
     assert!(guest.device.control.wants_events());
-    happens(&guest, "stopped");
+    happens(&guest, State::Stopped);
     let served = guest.serve();
     assert_eq!(served, Served { interrupt: true, more: false });
     assert!(guest.lines()[0].contains("\"state\":\"stopped\""));
     guest.set_open(false);
     assert!(!guest.device.control.wants_events(), "the next program has not asked");
     guest.set_open(true);
-    happens(&guest, "running");
+    happens(&guest, State::Running);
     let served = guest.serve();
     assert_eq!((served, guest.lines()), (Served::default(), [].into()));
 }

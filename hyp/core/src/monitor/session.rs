@@ -196,7 +196,7 @@ fn tell(event: &Event, world: &impl World, out: &mut String) {
     object.number("at", "_ns", Some(answer::nanos(world, event.at)));
     let guest = world.guests().get(usize::from(event.guest.0));
     object.text("name", guest.map_or("", |guest| guest.name()));
-    object.text("state", event.state);
-    object.text("reason", &event.reason);
+    object.text("state", event.state.word());
+    object.text("reason", &event.reason.map(|reason| reason.to_string()).unwrap_or_default());
     object.end();
 }

@@ -10,9 +10,10 @@ use super::*;
 use crate::addr::VmId;
 use crate::console::{Console, Sizes};
 use crate::counters::Cause;
+use crate::life::{State, StopReason};
 
-fn happens(world: &Fake, state: &'static str) {
-    let event = Event { at: 7, guest: VmId(0), state, reason: "why".into() };
+fn happens(world: &Fake, state: State) {
+    let event = Event { at: 7, guest: VmId(0), state, reason: Some(StopReason::Off) };
     world.events.borrow_mut().add(event);
 }
 
@@ -122,17 +123,17 @@ fn a_guest_does_not_get_the_terminal() {
 fn events_are_told_to_who_wants_them_and_the_lost_ones_are_counted() {
     let world = Fake::default();
     let mut session = Session::new(Asker::Program);
-    happens(&world, "starting");
+    happens(&world, State::Starting);
     assert_eq!(told(&mut session, &world, "1 events on\n"), [r#"{"id":1,"ok":true}"#]);
-    happens(&world, "running");
-    let want = r#"{"event":"state","at_ns":7000000,"name":"web","state":"running","reason":"why"}"#;
+    happens(&world, State::Running);
+    let want = r#"{"event":"state","at_ns":7000000,"name":"web","state":"running","reason":"it switched itself off"}"#;
     assert_eq!(told(&mut session, &world, ""), [want]);
-    (0..70).for_each(|_| happens(&world, "stopped"));
+    (0..70).for_each(|_| happens(&world, State::Stopped));
     let lines = told(&mut session, &world, "");
     assert_eq!(lines[0], r#"{"event":"lost","count":6}"#);
     assert_eq!(lines.len(), 65);
     assert_eq!(told(&mut session, &world, "2 events off\n").len(), 1);
-    happens(&world, "running");
+    happens(&world, State::Running);
     assert_eq!(told(&mut session, &world, ""), [""; 0]);
 }
 

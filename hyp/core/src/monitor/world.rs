@@ -1,12 +1,12 @@
 //! What the monitor asks of the board and of the guests.
 
-use alloc::collections::VecDeque;
 use alloc::string::String;
 
 use super::verbs::Command;
 use crate::addr::VmId;
 use crate::disk::partitions::Partition;
 use crate::guest::Guest;
+use crate::life::{State, StopReason};
 
 /// The board with its guests, as the monitor sees it. Each method takes its own locks and keeps none.
 pub trait World {
@@ -74,24 +74,25 @@ pub struct DiskFacts {
 }
 
 /// A guest's state changed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event {
     /// When, on the board's counter.
     pub at: u64,
     /// Which guest.
     pub guest: VmId,
     /// Its state now.
-    pub state: &'static str,
+    pub state: State,
     /// Why, where there is something to say.
-    pub reason: String,
+    pub reason: Option<StopReason>,
 }
 
 /// The last events. Whoever follows them keeps the number of the next one, and can see how many it missed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Events {
-    kept: VecDeque<Event>,
-    /// The number of the oldest one.
-    first: u64,
+    /// Each at its number modulo their count, so that what is kept takes the same memory from the beginning.
+    kept: [Option<Event>; Self::KEPT],
+    /// The number that the next one will have.
+    next: u64,
 }
 
 impl Events {
@@ -100,27 +101,32 @@ impl Events {
 
     /// No events yet.
     pub const fn new() -> Self {
-        Self { kept: VecDeque::new(), first: 0 }
+        Self { kept: [None; Self::KEPT], next: 0 }
     }
 
     /// Adds an event; the oldest may be lost.
     pub fn add(&mut self, event: Event) {
-        if self.kept.len() == Self::KEPT {
-            self.kept.pop_front();
-            self.first += 1;
+        if let Some(place) = self.kept.get_mut((self.next % Self::KEPT as u64) as usize) {
+            *place = Some(event);
         }
-        self.kept.push_back(event);
+        self.next += 1;
     }
 
     /// As [`World::event`].
     pub fn get(&self, from: u64) -> Option<(u64, Event)> {
-        let number = from.max(self.first);
-        let event = self.kept.get(usize::try_from(number - self.first).ok()?)?;
-        Some((number, event.clone()))
+        let number = from.max(self.next.saturating_sub(Self::KEPT as u64));
+        let event = self.kept.get((number % Self::KEPT as u64) as usize)?;
+        event.filter(|_| number < self.next).map(|event| (number, event))
     }
 
     /// As [`World::next_event`].
     pub fn next(&self) -> u64 {
-        self.first + self.kept.len() as u64
+        self.next
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::new()
     }
 }

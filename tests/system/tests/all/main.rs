@@ -6,6 +6,7 @@ mod attacks;
 mod console;
 mod devices;
 mod disks;
+mod lives;
 mod machines;
 mod panics;
 mod power;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         probe::TESTS,
         attacks::TESTS,
         reboots::TESTS,
+        lives::TESTS,
         disks::TESTS,
         devices::TESTS,
         power::TESTS,

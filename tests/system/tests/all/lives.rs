@@ -1,0 +1,232 @@
+//! Guests that somebody outside starts, stops and looks at, by the monitor's protocol; and ends of each kind, with their reasons.
+
+use std::time::Duration;
+
+use crate::{partitions, web_and_db};
+use tessera_system_tests::checksums::{check_checksums, start_checksums};
+use tessera_system_tests::{EVERY, Guest, Machine, Scene, Target, VIRT, tests};
+
+tests! {
+    EVERY:
+        every_verb_does_what_it_says,
+        restarts_lose_no_memory,
+        every_end_is_told_with_its_reason_and_the_policy_decides_what_follows;
+    VIRT:
+        a_guest_that_is_killed_at_any_moment_disturbs_nobody,
+        time_stands_still_for_a_guest_that_is_paused,
+        guests_start_when_those_run_that_they_wait_for;
+}
+
+/// A guest that starts quickly, says so and waits.
+fn idle(name: &str, cpus: &[u32]) -> Guest {
+    Guest::rogue(name, cpus).bootargs("rogue.only=0 rogue.end=wait")
+}
+
+#[track_caller]
+fn refused(target: &mut Target, verb: &str, why: &str) {
+    match target.try_ask(verb) {
+        Ok(_) => target.fail(&format!("`{verb}` was granted")),
+        Err(error) if error.contains(why) => {}
+        Err(error) => target.fail(&format!("`{verb}` was refused for `{error}`, not `{why}`")),
+    }
+}
+
+fn every_verb_does_what_it_says(machine: Machine) {
+    let scene = Scene::new(machine, "verbs");
+    let [web, db] = web_and_db();
+    let mut target = scene.start(&[web, db], &partitions());
+    target.line("web", "GUEST-READY web");
+    target.line("db", "GUEST-READY db");
+
+    let list = target.ask("vm list");
+    assert_eq!(list.len(), 2, "{list:?}");
+    for (vm, name) in list.iter().zip(["web", "db"]) {
+        assert_eq!((&vm["name"], &vm["state"]), (&name.into(), &"running".into()), "{vm}");
+        assert_eq!((&vm["vcpus"], &vm["restarts"]), (&2.into(), &0.into()), "{vm}");
+        assert_eq!(vm["memory_bytes"], 128 << 20, "{vm}");
+    }
+    let show = target.ask("vm show web");
+    let of_kind = |kind: &str| show.iter().filter(|record| record["record"] == kind).count();
+    assert_eq!((of_kind("config"), of_kind("life")), (1, 1), "{show:?}");
+    assert!(of_kind("range") >= 3, "{show:?}");
+    let exits = target.ask("trace web");
+    assert!(exits.len() >= 10, "{exits:?}");
+    assert!(!target.ask("log").is_empty());
+    assert!(!target.ask("irq").is_empty());
+    let disk = target.ask("disk");
+    assert!(disk.iter().any(|record| record["record"] == "disk" && record["state"] == "works"));
+    memory(&mut target);
+
+    // While it runs, and without stopping it.
+    let registers = target.ask("regs web");
+    assert!(registers.iter().any(|of| of["record"] == "registers"), "{registers:?}");
+    target.prompt("web");
+    assert_eq!(target.shell("web", "cat /mnt/marker"), "this is web");
+
+    refused(&mut target, "vm start web", "it is running");
+    refused(&mut target, "vm resume web", "it is running");
+    refused(&mut target, "vm stop wbe", "did you mean `web`?");
+    refused(&mut target, "vm lsit", "did you mean");
+    refused(&mut target, "vm stop", "");
+
+    // It listens to its power button, shuts down in order and stays off.
+    target.ask("vm stop web");
+    target.wait_state("web", "stopped");
+    refused(&mut target, "vm kill web", "it is stopped");
+    target.ask("vm start web");
+    target.line("web", "GUEST-READY web");
+    target.ask("vm kill web");
+    target.wait_state("web", "stopped");
+    target.ask("vm start web");
+    target.line("web", "GUEST-READY web");
+    target.ask("vm reset web");
+    target.line("web", "GUEST-READY web");
+    assert_eq!(target.vm("web")["restarts"], 1);
+    assert_eq!(target.said("db").matches("GUEST-READY").count(), 1, "nobody touched db");
+}
+
+/// Bytes of everything that `mem` tells, held against their sum: what is free, at the end.
+#[track_caller]
+fn memory(target: &mut Target) -> u64 {
+    let records = target.ask("mem");
+    let bytes = |record: &tessera_system_tests::Value| record["size_bytes"].as_u64().unwrap_or(0);
+    let Some((total, parts)) = records.split_last() else { target.fail("`mem` is silent") };
+    let sum: u64 = parts.iter().map(bytes).sum();
+    assert_eq!(sum, bytes(total), "{records:?}");
+    let free = parts.iter().filter(|part| part["what"].as_str().is_some_and(|what| what == "free"));
+    free.map(bytes).sum()
+}
+
+fn restarts_lose_no_memory(machine: Machine) {
+    let restarts = if machine == Machine::Raspi4b { 20 } else { 100 };
+    let scene = Scene::new(machine, "restarts");
+    let mut target = scene.start(&[idle("web", &[0, 1]), idle("db", &[2, 3])], &[]);
+    target.line("web", "ROGUE-ENDS wait");
+    target.line("db", "ROGUE-ENDS wait");
+    // What grows to its size once has done so after some.
+    let mut before = Vec::new();
+    for n in 0..restarts {
+        if n == 10 {
+            before = target.ask("mem");
+        }
+        target.ask("vm reset web");
+        target.line("web", "ROGUE-ENDS wait");
+    }
+    assert_eq!(target.vm("web")["restarts"], restarts);
+    let sizes = |records: &[tessera_system_tests::Value]| {
+        let size = |record: &tessera_system_tests::Value| {
+            (
+                record["what"].to_string(),
+                record["guest"].to_string(),
+                record["size_bytes"].to_string(),
+            )
+        };
+        records.iter().map(size).collect::<Vec<_>>()
+    };
+    let after = target.ask("mem");
+    assert_eq!(sizes(&before), sizes(&after));
+    let free = memory(&mut target);
+    target.ask("vm kill web");
+    target.wait_state("web", "stopped");
+    assert!(memory(&mut target) >= free + (32 << 20), "its memory is free");
+    target.ask("vm start web");
+    target.line("web", "ROGUE-ENDS wait");
+    assert_eq!(memory(&mut target), free);
+    assert_eq!(target.said("db").matches("ROGUE-ENDS").count(), 1);
+}
+
+fn every_end_is_told_with_its_reason_and_the_policy_decides_what_follows(machine: Machine) {
+    let scene = Scene::new(machine, "ends");
+    let ends = |name, core, how| {
+        Guest::rogue(name, &[core]).bootargs(&format!("rogue.only=0 rogue.end={how}"))
+    };
+    let guests = [
+        idle("stays", &[0]),
+        ends("off", 1, "cpus-off"),
+        ends("lost", 2, "lost-vectors").with("restart = \"on-crash\"; restart-limit = <1>;"),
+        ends("done", 3, "off").with("restart = \"on-crash\";"),
+    ];
+    let mut target = scene.start(&guests, &[]);
+    target.line("tessera", "opens the monitor");
+    target.wait_state("off", "crashed");
+    target.line("tessera", "lost starts anew in 1 s");
+    target.wait_state("lost", "crashed");
+    target.wait_state("done", "stopped");
+    assert_eq!(target.vm("lost")["restarts"], 1);
+    let failure = |target: &mut Target, name: &str| {
+        let show = target.ask(&format!("vm show {name}"));
+        let failure = show.iter().find(|record| record["record"] == "failure").cloned();
+        let registers = show.iter().any(|record| record["record"] == "registers");
+        (failure.map(|it| it["reason"].as_str().unwrap_or("").to_string()), registers)
+    };
+    assert_eq!(failure(&mut target, "off"), (Some("all-vcpus-off".into()), true));
+    assert_eq!(failure(&mut target, "lost"), (Some("lost-vectors".into()), true));
+    assert_eq!(failure(&mut target, "done"), (None, false));
+    assert_eq!(target.vm("stays")["state"], "running");
+    // Its registers and its last exits can still be read.
+    assert!(!target.ask("trace lost").is_empty());
+    assert!(!target.ask("regs lost").is_empty());
+}
+
+fn a_guest_that_is_killed_at_any_moment_disturbs_nobody(machine: Machine) {
+    let scene = Scene::new(machine, "kills");
+    let [web, db] = web_and_db();
+    let writes = "while :; do dd if=/dev/zero of=/mnt/new bs=64k count=64; done 2>/dev/null";
+    let mut target = scene.start(&[web.script(writes), db], &partitions());
+    start_checksums(machine, &mut target);
+    // From the first instructions to the middle of disk traffic.
+    for milliseconds in [0, 3, 20, 90, 300, 700, 1200, 2000, 3500] {
+        target.wait_state("web", "running");
+        target.let_run(Duration::from_millis(milliseconds));
+        target.ask("vm kill web");
+        target.wait_state("web", "stopped");
+        target.ask("vm start web");
+    }
+    target.line("web", "GUEST-READY web");
+    check_checksums(&mut target);
+}
+
+fn time_stands_still_for_a_guest_that_is_paused(machine: Machine) {
+    let scene = Scene::new(machine, "pause");
+    let mut target = scene.start(&web_and_db(), &partitions());
+    target.line("web", "GUEST-READY web");
+    target.prompt("web");
+    let uptime = |target: &mut Target| -> f64 {
+        let text = target.shell("web", "cat /proc/uptime");
+        text.split(' ').next().and_then(|up| up.parse().ok()).unwrap_or(0.0)
+    };
+    let before = uptime(&mut target);
+    target.ask("vm pause web");
+    target.wait_state("web", "paused");
+    refused(&mut target, "vm stop web", "resume it first");
+    let began = std::time::Instant::now();
+    target.let_run(Duration::from_secs(20));
+    target.ask("vm resume web");
+    let paused = began.elapsed().as_secs_f64();
+    let after = uptime(&mut target);
+    assert!(after - before < paused, "{before} to {after} s although it stood for {paused} s");
+    target.shell("web", "sleep 1");
+    // Paused and killed: nothing of it is left.
+    target.ask("vm pause web");
+    target.ask("vm kill web");
+    target.wait_state("web", "stopped");
+    target.prompt("db");
+    assert_eq!(target.shell("db", "cat /mnt/marker"), "this is db");
+}
+
+fn guests_start_when_those_run_that_they_wait_for(machine: Machine) {
+    let scene = Scene::new(machine, "waits");
+    let guests = [
+        idle("last", &[0]).with("depends-on = \"first\", \"later\";"),
+        idle("first", &[1]),
+        idle("later", &[2]).with("autostart = \"no\";"),
+    ];
+    let mut target = scene.start(&guests, &[]);
+    target.line("tessera", "opens the monitor");
+    target.wait_state("first", "running");
+    assert_eq!(target.vm("later")["state"], "defined");
+    assert_eq!(target.vm("last")["state"], "defined");
+    target.ask("vm start later");
+    target.wait_state("last", "running");
+    refused(&mut target, "vm start last", "it is running");
+}
