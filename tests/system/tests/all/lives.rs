@@ -107,6 +107,7 @@ fn restarts_lose_no_memory(machine: Machine) {
     let mut before = Vec::new();
     for n in 0..restarts {
         if n == 10 {
+            assert_eq!(target.vm("web")["restarts"], n);
             target.let_run(Duration::from_secs(1));
             before = target.ask("mem");
         }
