@@ -85,7 +85,11 @@ const RUSTFLAGS_VARIABLE: &str = "CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RU
 
 /// A panic is traced back by frame pointers. And EL2's Rust runs only with its MMU on, on normal memory but for volatile,
 /// aligned accesses to devices, so unaligned loads are sound: with them code is shorter. Guests run some before that.
-const EL2_RUSTFLAGS: &str = "-Cforce-frame-pointers=yes -Ctarget-feature=-strict-align";
+///
+/// And no instruction is moved out of a loop late: the loop is the one around the guest, over which no register keeps its
+/// value, so what was moved out of it is fetched again at each exit.
+const EL2_RUSTFLAGS: &str =
+    "-Cforce-frame-pointers=yes -Ctarget-feature=-strict-align -Cllvm-args=-disable-machine-licm";
 
 /// What the compiler says of a feature that it passes on and does not vouch for, as above.
 const KNOWN_WARNING: &str = "unknown and unstable feature specified for `-Ctarget-feature`";

@@ -123,8 +123,15 @@ impl Vm {
     }
 
     /// Makes the cores of `vcpus` look at their interrupts.
-    #[inline]
+    #[inline(always)]
     pub fn kick(&self, hw: &impl Hw, vcpus: VcpuSet) {
+        if !vcpus.is_empty() {
+            self.kick_each(hw, vcpus);
+        }
+    }
+
+    #[inline(never)]
+    fn kick_each(&self, hw: &impl Hw, vcpus: VcpuSet) {
         for vcpu in vcpus.iter() {
             if let Some(core) = self.core_of(vcpu) {
                 hw.kick(core);

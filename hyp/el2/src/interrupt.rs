@@ -17,18 +17,14 @@ use crate::{console, cpu, guests, main_loop, monitor, panic, power, timer, usage
 
 /// Handles the interrupt that ended a run of `vcpu`. `true` where there is something to attend to before it runs on.
 #[inline(always)]
-pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, recorded: Recorded) -> bool {
+pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &&'static Guest, recorded: Recorded) -> bool {
     let exits = &vcpu.observed.exits;
-    let Some(taken) = gic::acknowledge() else {
-        recorded.detail(gic::SPURIOUS.into());
-        exits.count(Cause::Spurious);
-        return false;
-    };
-    gic::end(taken);
+    let taken = gic::acknowledge_any();
     let intid = taken.intid();
-    recorded.detail(intid.0.into());
+    recorded.detail(taken.token());
     match intid.0 {
         VTIMER_INTID => {
+            gic::end(taken);
             exits.count(Cause::VirtualTimer);
             // Stays active on the board until the guest has ended it.
             let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
@@ -36,6 +32,7 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, recorded: Recor
             false
         }
         KICK => {
+            gic::end(taken);
             exits.count(Cause::Kick);
             gic::deactivate(taken);
             usage::kicked(&vcpu.observed.usage);
@@ -45,7 +42,12 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, recorded: Recor
             }
             vm.attention.any() || panic::is_panicking()
         }
+        gic::SPURIOUS_FROM.. => {
+            exits.count(Cause::Spurious);
+            false
+        }
         _ => {
+            gic::end(taken);
             other(vm, vcpu, guest, taken);
             false
         }

@@ -335,7 +335,7 @@ impl Seat {
             let (exit, recorded) = run(&mut vcpu.registers);
             if let Exit::Irq = exit {
                 // Before all others: a kick is on the way of every interrupt between vCPUs.
-                if interrupt::in_guest(vm, vcpu, self.guest, recorded) && !self.attend(vm) {
+                if interrupt::in_guest(vm, vcpu, &self.guest, recorded) && !self.attend(vm) {
                     return None;
                 }
                 continue;

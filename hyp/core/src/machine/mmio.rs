@@ -153,7 +153,7 @@ fn kick_others(vm: &Vm, vcpu: &Vcpu, hw: &impl Hw, kick: VcpuSet) {
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn uart(
     vm: &Vm,
     vcpu: &mut Vcpu,

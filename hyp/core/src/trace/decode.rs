@@ -12,11 +12,13 @@ use crate::machine::device_at;
 use crate::{psci, smccc};
 
 /// Interrupts that are told apart: the hypervisor's own, as `el2` has them.
-const KICK: u64 = 0;
-const MAINTENANCE: u64 = 25;
-const HYP_TIMER: u64 = 26;
+const KICK: u32 = 0;
+const MAINTENANCE: u32 = 25;
+const HYP_TIMER: u32 = 26;
 /// From here on an INTID says that there was no interrupt (IHI 0069 2.2.1).
-const NO_INTERRUPT: u64 = 1020;
+const NO_INTERRUPT: u32 = 1020;
+/// Where the acknowledge register has the INTID: a GICv2's also has the core that sent an SGI (IHI 0048 4.4.4).
+const INTID: u32 = 0x3ff;
 
 /// Functions by name: PSCI (DEN 0022), SMCCC (DEN 0028), TRNG (DEN 0098). Without the bit of the 64-bit convention.
 const FUNCTIONS: &[(u32, &str)] = &[
@@ -112,7 +114,8 @@ impl Record {
         let function = self.detail as u32;
         match Exit::decode(self.why, syndrome) {
             Exit::Irq => {
-                Event::Interrupt((self.detail < NO_INTERRUPT).then_some(self.detail as u32))
+                let intid = self.detail as u32 & INTID;
+                Event::Interrupt((intid < NO_INTERRUPT).then_some(intid))
             }
             Exit::Hvc(immediate) => Event::Call { smc: false, immediate, function },
             Exit::Smc(immediate) => Event::Call { smc: true, immediate, function },
@@ -145,13 +148,13 @@ impl Event {
     /// Under which it is counted.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Interrupt(intid) => match intid.map(u64::from) {
+            Self::Interrupt(intid) => match *intid {
                 None => Cause::Spurious,
                 Some(KICK) => Cause::Kick,
                 Some(MAINTENANCE) => Cause::Maintenance,
                 Some(HYP_TIMER) => Cause::HypTimer,
-                Some(intid) if intid == u64::from(VTIMER_INTID) => Cause::VirtualTimer,
-                Some(intid) if intid == u64::from(PMU_INTID) => Cause::Pmu,
+                Some(VTIMER_INTID) => Cause::VirtualTimer,
+                Some(PMU_INTID) => Cause::Pmu,
                 Some(_) => Cause::Board,
             },
             Self::Call { smc: false, .. } => Cause::Hvc,
@@ -300,7 +303,7 @@ mod tests {
             (27, "irq-vtimer 27"),
             (33, "irq-board 33"),
             (1023, "irq-spurious"),
-            (u64::MAX, "irq-spurious"),
+            (3 << 10, "irq-kick 0"),
         ] {
             assert_eq!(told(INTERRUPT, intid), want);
         }

@@ -48,7 +48,7 @@ pub struct Record {
     pub pc: u64,
     /// The physical counter, in ticks. 0 where nothing was written yet.
     pub time: u64,
-    /// The guest's x0, so the function of a call. Of an abort the IPA, of an interrupt its INTID.
+    /// The guest's x0, so the function of a call. Of an abort the IPA, of an interrupt what its acknowledgement gave.
     pub detail: u64,
 }
 

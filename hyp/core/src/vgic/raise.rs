@@ -84,21 +84,24 @@ impl Vgic {
         intid: u32,
         hw: bool,
     ) -> VcpuSet {
-        let link = if hw { lr::linked(intid) } else { 0 };
-        if self.raise_at_once(me, lrs, intid, hw, link) {
+        // That of the hardware's is known beforehand: its place is found without asking.
+        let (link, place) =
+            if hw { (lr::linked(intid), me.place_at(intid)) } else { (0, me.place_of(intid)) };
+        if self.raise_at_once(me, lrs, intid, place, hw, link) {
             return VcpuSet::EMPTY;
         }
         self.raise_slowly(me, lrs, intid, hw)
     }
 
-    /// Puts private interrupt `intid` of the own vCPU into a list register, with what `more` says of it, if nothing
-    /// stands against it; whether it did.
+    /// Puts private interrupt `intid` of the own vCPU, whose [`VgicCpu::place_of`] is `place`, into a list register, with
+    /// what `more` says of it, if nothing stands against it; whether it did.
     #[inline(always)]
     pub(super) fn raise_at_once(
         &self,
         me: &mut VgicCpu,
         lrs: &mut impl ListRegisters,
         intid: u32,
+        place: u8,
         hw: bool,
         more: u64,
     ) -> bool {
@@ -109,7 +112,7 @@ impl Vgic {
         let calm = cpu.news.load(Relaxed) & RECALL == 0 && !me.overflowing();
         if forwarded
             && calm
-            && let Some(index) = me.free_place(intid, lrs.empty())
+            && let Some(index) = me.free_place(intid, place, lrs.empty())
         {
             lrs.write(index, cpu.identity(intid) | lr::PENDING | more);
             me.occupy(cpu, intid, index, hw);
@@ -159,14 +162,26 @@ impl Vgic {
 }
 
 impl VgicCpu {
+    /// Where an interrupt is, if it is in a list register.
+    #[inline(always)]
+    fn place_at(&self, intid: u32) -> u8 {
+        self.place[intid as usize % 64]
+    }
+
+    /// As [`VgicCpu::place_at`]. A call, like [`VgicCpu::move_in`]: inlined, the compiler would keep the addresses of
+    /// these arrays at hand for every exit.
+    #[inline(never)]
+    pub(super) fn place_of(&self, intid: u32) -> u8 {
+        self.place_at(intid)
+    }
+
     /// A list register for an interrupt that is in none, or whose list register is done with it.
     #[inline(always)]
-    fn free_place(&self, intid: u32, empty: u32) -> Option<usize> {
+    fn free_place(&self, intid: u32, place: u8, empty: u32) -> Option<usize> {
         if self.resident >> (intid % 64) & 1 == 0 {
             return (empty != 0).then(|| empty.trailing_zeros() as usize);
         }
-        let index = self.place[intid as usize % 64] as usize;
-        (empty >> index & 1 != 0).then_some(index)
+        (empty >> (place % 32) & 1 != 0).then_some(place.into())
     }
 
     /// Notes that list register `index` now has `intid`, pending, by its physical twin if `hw`.
@@ -174,18 +189,24 @@ impl VgicCpu {
     fn occupy(&mut self, cpu: &Shared, intid: u32, index: usize, hw: bool) {
         let bit = 1u64 << (intid % 64);
         if self.resident & bit == 0 {
-            let slot = &mut self.slot[index % lr::MAX_LIST_REGISTERS];
-            if self.used >> index & 1 != 0 {
-                self.resident &= !(1u64 << (*slot % 64));
-            }
-            *slot = intid as u8;
-            self.place[intid as usize % 64] = index as u8;
-            self.used |= 1 << index;
-            self.resident |= bit;
+            self.move_in(intid, index);
         }
         self.by_line = if hw { self.by_line | bit } else { self.by_line & !bit };
         cpu.injected.add(1);
         cpu.pending.store(cpu.pending.load(Relaxed) | bit, Relaxed);
+    }
+
+    /// Notes that list register `index` now has `intid`, which was in none.
+    #[inline(never)]
+    fn move_in(&mut self, intid: u32, index: usize) {
+        let slot = &mut self.slot[index % lr::MAX_LIST_REGISTERS];
+        if self.used >> index & 1 != 0 {
+            self.resident &= !(1u64 << (*slot % 64));
+        }
+        *slot = intid as u8;
+        self.place[intid as usize % 64] = index as u8;
+        self.used |= 1 << index;
+        self.resident |= 1u64 << (intid % 64);
     }
 }
 

@@ -20,9 +20,7 @@ use crate::sysreg::mrs;
 use choice::is_v2;
 
 /// What the acknowledge register gives when nothing is pending (IHI 0069 2.2.1, IHI 0048 3.2.4).
-const SPURIOUS_FROM: u32 = 1020;
-/// The INTID that says that nothing is pending.
-pub const SPURIOUS: u32 = 1023;
+pub const SPURIOUS_FROM: u32 = 1020;
 /// First SPI.
 const FIRST_SPI: u32 = 32;
 /// The software-generated interrupt that makes a core look at what it has to do.
@@ -53,6 +51,12 @@ impl Acknowledged {
     #[inline(always)]
     pub fn intid(self) -> IntId {
         IntId(self.token as u32 & 0x3ff)
+    }
+
+    /// What the register said, for the record of the exit.
+    #[inline(always)]
+    pub fn token(self) -> u64 {
+        self.token
     }
 }
 
@@ -124,12 +128,18 @@ pub fn kick_all_others() {
 }
 
 /// Takes the pending interrupt of highest priority, or `None` where there is none.
-#[inline(always)]
 pub fn acknowledge() -> Option<Acknowledged> {
+    let taken = acknowledge_any();
+    (taken.intid().0 < SPURIOUS_FROM).then_some(taken)
+}
+
+/// As [`acknowledge`]; from [`SPURIOUS_FROM`] on the INTID says that there is none, and there is nothing to end.
+#[inline(always)]
+pub fn acknowledge_any() -> Acknowledged {
     let taken = if is_v2() { v2::acknowledge() } else { v3::acknowledge() };
     // The acknowledgement happens before anything the interrupt is about is read.
     barrier::dsb_sy();
-    (taken.intid().0 < SPURIOUS_FROM).then_some(taken)
+    taken
 }
 
 /// Drops the priority of an acknowledged interrupt, at the latest when a guest is entered; it stays active.

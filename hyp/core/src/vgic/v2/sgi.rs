@@ -92,7 +92,9 @@ impl Vgic {
             return VcpuSet::EMPTY;
         }
         let source = lr::sourced(sources.trailing_zeros());
-        if sources.is_power_of_two() && self.raise_at_once(me, lrs, sgi, false, source) {
+        if sources.is_power_of_two()
+            && self.raise_at_once(me, lrs, sgi, me.place_of(sgi), false, source)
+        {
             cpu.waiting(sgi).fetch_and(!sources, Acquire);
             cpu.bank.latch.take(1 << sgi);
             return VcpuSet::EMPTY;
