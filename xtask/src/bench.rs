@@ -10,6 +10,7 @@
 mod board;
 mod debian;
 mod machine;
+mod restart;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -100,6 +101,7 @@ fn count(
     let mut qemu = board.tessera(workspace, CORES, MEMORY)?;
     board.attach(disk, qemu.arg("-initrd").arg(bundle).args(["-append", "tessera.bench"]));
     let mut tessera = step(&format!("counting on {name} under Tessera"), || measure(&mut qemu))?;
+    tessera.extend(restart::run(workspace, board)?);
     if debian && board.counts_runs() {
         let (without, under) = debian::run(workspace, board)?;
         native.extend(without.map(|count| (debian::ROW.to_string(), count)));

@@ -12,7 +12,7 @@ mod interrupts;
 mod memory;
 mod neighbour;
 
-use tessera_rt::{Machine, guest, println, report};
+use tessera_rt::{Machine, guest, println, psci, report};
 
 guest!(main);
 
@@ -21,6 +21,9 @@ const ROUNDS: usize = 100;
 
 fn main(machine: &'static Machine) {
     report::begin("bench", machine);
+    if machine.arg("restart").is_some() {
+        psci::reset();
+    }
     println!("BENCH reset_to_guest {}", machine.entered_at);
     calls::run();
     memory::run(machine);

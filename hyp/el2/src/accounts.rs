@@ -1,4 +1,4 @@
-//! What a boot costs, in ticks of the physical counter, when the loader's command line asks with `tessera.bench`: for
+//! What a boot and a guest's restart cost, in ticks of the physical counter, when the loader's command line asks with `tessera.bench`: for
 //! comparing releases. With QEMU's `-icount shift=0` and a counter of 1 GHz a tick is an instruction.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +14,11 @@ static HASH: AtomicU64 = AtomicU64::new(0);
 static ZERO_BEGAN: AtomicU64 = AtomicU64::new(0);
 static ZERO: AtomicU64 = AtomicU64::new(0);
 static TOLD: AtomicBool = AtomicBool::new(false);
+/// When the guest stopped that is to start again; 0 for none.
+static STOPPED: AtomicU64 = AtomicU64::new(0);
+/// When its memory began to be cleared, and when that was done.
+static CLEARING: AtomicU64 = AtomicU64::new(0);
+static CLEARED: AtomicU64 = AtomicU64::new(0);
 
 /// Whether accounts are kept, and when the board was ours.
 pub fn begin(bootargs: &str, began: u64) {
@@ -29,19 +34,31 @@ pub fn hashing<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The first guests' memory begins to be cleared.
+/// A guest stops. Of guests that stop at the same time one is accounted for.
+pub fn stopping() {
+    if WANTED.load(Ordering::Relaxed) {
+        CLEARING.store(0, Ordering::Relaxed);
+        CLEARED.store(0, Ordering::Relaxed);
+        STOPPED.store(El2.now(), Ordering::Relaxed);
+    }
+}
+
+/// A guest's memory begins to be cleared.
 pub fn clearing() {
+    let _ = CLEARING.compare_exchange(0, El2.now(), Ordering::Relaxed, Ordering::Relaxed);
     let _ = ZERO_BEGAN.compare_exchange(0, El2.now(), Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// A guest's memory is clear.
 pub fn cleared() {
+    CLEARED.store(El2.now(), Ordering::Relaxed);
     let began = ZERO_BEGAN.load(Ordering::Relaxed);
     let _ = ZERO.compare_exchange(0, El2.now() - began, Ordering::Relaxed, Ordering::Relaxed);
 }
 
-/// The first guest is about to run its first instruction.
-pub fn first_guest() {
+/// A guest is about to run its first instruction.
+pub fn guest_runs() {
+    restarted();
     if !WANTED.load(Ordering::Relaxed) || TOLD.swap(true, Ordering::Relaxed) {
         return;
     }
@@ -53,4 +70,14 @@ pub fn first_guest() {
         "boot: reset_to_guest={rest} zero={zero} hash={hash} el2_bytes={} heap_used={heap}",
         memory::footprint()
     );
+}
+
+fn restarted() {
+    let stopped = STOPPED.swap(0, Ordering::Relaxed);
+    if stopped == 0 {
+        return;
+    }
+    let zero = CLEARED.load(Ordering::Relaxed).saturating_sub(CLEARING.load(Ordering::Relaxed));
+    let all = El2.now() - stopped;
+    log::info!("restart: stop_to_guest={} restart_zero={zero}", all.saturating_sub(zero));
 }

@@ -203,7 +203,7 @@ impl Seat {
     /// Runs the vCPU from `start` until it is off or its guest ends.
     fn run(&mut self, vm: &Vm, start: Start) {
         self.begin(vm, start);
-        accounts::first_guest();
+        accounts::guest_runs();
         let end = self.run_until_off(vm);
         self.keep_snapshot(vm);
         self.leave(vm);
@@ -212,6 +212,7 @@ impl Seat {
         let power = &vm.services.psci.power;
         match end {
             Some(reason) => {
+                accounts::stopping();
                 self.guest.end(vm, reason, &El2);
                 monitor::run();
             }

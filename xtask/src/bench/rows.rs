@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::board::Board;
+use super::restart;
 
 /// Numbers by name, as a guest or Tessera printed them.
 pub type Measured = BTreeMap<String, u64>;
@@ -14,7 +15,7 @@ enum From {
     Guest,
     /// What Tessera adds to the guest's number of this name.
     Added(&'static str),
-    /// Tessera's line about its boot, by the name that it has there; bare, what the guest says of its first instruction.
+    /// Tessera's line about its boot or a restart, by the name that it has there; bare, what the guest says of its first instruction.
     Boot(&'static str),
     /// The size of the image.
     Image,
@@ -80,6 +81,7 @@ const ROWS: &[Row] = &[
     plain("walk"),
     plain("compute"),
     boot("reset_to_guest", "reset_to_guest", "instructions", Some(350_000)),
+    boot("restart_256m", "stop_to_guest", "instructions", Some(1_000_000)),
     boot("zero_guest_ram", "zero", "instructions", None),
     boot("hash_bundle", "hash", "instructions", None),
     plain(super::debian::ROW),
@@ -98,7 +100,7 @@ const GICV2_TARGETS: &[(&str, Option<u64>)] = &[
     ("reset_to_guest", None),
 ];
 
-/// Takes the numbers out of what was printed: `BENCH name value`, and `name=value` of the line about the boot.
+/// Takes the numbers out of what was printed: `BENCH name value`, and `name=value` of the lines about the boot and a restart.
 pub fn parse(printed: &[String]) -> Measured {
     let mut measured = Measured::new();
     for line in printed {
@@ -107,7 +109,9 @@ pub fn parse(printed: &[String]) -> Measured {
             if let (Some(name), Some(Ok(value))) = (words.next(), words.next().map(str::parse)) {
                 measured.insert(name.to_string(), value);
             }
-        } else if let Some((_, rest)) = line.split_once("| boot: ") {
+        } else if let Some((_, rest)) =
+            line.split_once("| boot: ").or_else(|| line.split_once(restart::LINE))
+        {
             let pairs = rest.split_whitespace().filter_map(|word| word.split_once('='));
             for (name, value) in pairs {
                 if let Ok(value) = value.parse() {

@@ -19,6 +19,8 @@ fn numbers_are_found_wherever_in_a_line_they_stand() {
     assert_eq!(measured.len(), 7);
     assert_eq!((measured["uart_byte"], measured["gicd_read"]), (12, 150));
     assert_eq!(measured["boot:reset_to_guest"], 77);
+    let restart = parse(&printed("tessera| restart: stop_to_guest=900 restart_zero=12"));
+    assert_eq!(restart["boot:stop_to_guest"], 900);
 }
 
 #[test]
