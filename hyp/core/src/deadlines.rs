@@ -14,12 +14,14 @@ pub enum Slot {
     Vcpu,
     /// Its guest: restarts, watchdog, a stop that takes too long.
     Guest,
-    /// The board: the monitor, the disk.
+    /// The board: the monitor.
     Board,
+    /// What others cannot do without: a disk that falls silent, an interrupt line in a break, a core that is stuck.
+    Care,
 }
 
 /// All slots.
-pub const SLOTS: [Slot; 3] = [Slot::Vcpu, Slot::Guest, Slot::Board];
+pub const SLOTS: [Slot; 4] = [Slot::Vcpu, Slot::Guest, Slot::Board, Slot::Care];
 
 /// What stands in a slot that nobody uses: no counter reaches it.
 const NEVER: u64 = u64::MAX;
@@ -39,14 +41,25 @@ impl Deadlines {
     /// Sets one and gives the earliest of all.
     #[inline]
     pub fn set(&self, slot: Slot, at: Option<u64>) -> Option<u64> {
-        let [vcpu, guest, board] = &self.at;
+        self.of(slot).store(at.unwrap_or(NEVER), Relaxed);
+        self.next()
+    }
+
+    /// Sets one to `at` if that is earlier than what it is, and gives the earliest of all.
+    pub fn set_earlier(&self, slot: Slot, at: u64) -> Option<u64> {
+        let at = self.of(slot).load(Relaxed).min(at);
+        self.set(slot, Some(at))
+    }
+
+    #[inline]
+    fn of(&self, slot: Slot) -> &AtomicU64 {
+        let [vcpu, guest, board, care] = &self.at;
         match slot {
             Slot::Vcpu => vcpu,
             Slot::Guest => guest,
             Slot::Board => board,
+            Slot::Care => care,
         }
-        .store(at.unwrap_or(NEVER), Relaxed);
-        self.next()
     }
 
     /// The earliest.
@@ -105,5 +118,8 @@ mod tests {
         assert_eq!(deadlines.next(), Some(500));
         assert_eq!(deadlines.take_due(499), Due::NONE, "what was taken is not due again");
         assert_eq!(deadlines.set(Slot::Vcpu, None), None);
+        assert_eq!(deadlines.set_earlier(Slot::Care, 700), Some(700));
+        assert_eq!(deadlines.set_earlier(Slot::Care, 900), Some(700));
+        assert_eq!(deadlines.set_earlier(Slot::Care, 600), Some(600));
     }
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tessera_core::addr::CpuId;
 use tessera_core::deadlines::Deadlines;
 use tessera_core::hw::Hw;
+use tessera_core::pulse::Pulse;
 
 use crate::hw::El2;
 
@@ -30,6 +31,8 @@ pub struct PerCpu {
     pub online: AtomicBool,
     /// When it wants to be woken.
     pub deadlines: Deadlines,
+    /// Whether it still takes interrupts, as others see it.
+    pub pulse: Pulse,
 }
 
 impl PerCpu {
@@ -42,6 +45,7 @@ impl PerCpu {
             asked: AtomicBool::new(false),
             online: AtomicBool::new(false),
             deadlines: Deadlines::new(),
+            pulse: Pulse::new(),
         }
     }
 }

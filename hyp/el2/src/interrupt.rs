@@ -13,7 +13,7 @@ use crate::gic::{self, Acknowledged, HYP_TIMER, KICK, ListRegisters, MAINTENANCE
 use crate::hw::El2;
 use crate::run::Recorded;
 use crate::sysreg::mrs;
-use crate::{console, cpu, guests, main_loop, monitor, panic, power, timer, usage};
+use crate::{care, cpu, guests, lines, monitor, panic, power, timer, usage};
 
 /// Handles the interrupt that ended a run of `vcpu`. `true` where there is something to attend to before it runs on.
 #[inline(always)]
@@ -74,9 +74,9 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
             if due.has(Slot::Vcpu) {
                 machine::update_timer(vm, vcpu, &El2);
             }
-            chores(due, guest);
+            chores(due, Some(guest));
         }
-        _ => of_the_board(intid),
+        _ => lines::interrupt(intid),
     }
     gic::deactivate(taken);
 }
@@ -167,33 +167,25 @@ pub fn outside_guest() {
         KICK if panic::is_panicking() => power::halt(),
         HYP_TIMER => {
             let due = timer::take_due();
-            if let Some((guest, _)) = guests::seat(cpu::current_id()) {
-                chores(due, guest);
-            }
+            chores(due, guests::seat(cpu::current_id()).map(|(guest, _)| guest));
         }
         // There is no vCPU whose timer it could be.
         VTIMER_INTID => timer::init(),
         KICK | MAINTENANCE | PMU_INTID => {}
-        _ => of_the_board(taken.intid()),
+        _ => lines::interrupt(taken.intid()),
     }
     gic::deactivate(taken);
 }
 
 /// What is done by the clock.
-fn chores(due: Due, guest: &'static Guest) {
-    if due.has(Slot::Guest) {
+fn chores(due: Due, guest: Option<&'static Guest>) {
+    if let Some(guest) = guest.filter(|_| due.has(Slot::Guest)) {
         guests::watch(guest);
     }
     if due.has(Slot::Board) {
         monitor::run();
     }
-}
-
-/// An interrupt of a device of the board.
-fn of_the_board(intid: IntId) {
-    if guests::disk_interrupt(intid) || console::interrupt(intid, main_loop::typed) {
-        return;
+    if due.has(Slot::Care) {
+        care::look();
     }
-    log::warn!("interrupt {intid}, which nobody waits for, is switched off");
-    gic::disable_spi(intid);
 }

@@ -6,7 +6,7 @@
 use alloc::sync::Arc;
 use core::fmt;
 
-use tessera_core::addr::{VcpuId, VmId};
+use tessera_core::addr::VcpuId;
 use tessera_core::attention::Standing;
 use tessera_core::deadlines::Slot;
 use tessera_core::exit::Exit;
@@ -22,10 +22,12 @@ use tessera_core::vm::Vm;
 use tessera_core::vtimer::PhysicalTimer;
 
 use crate::gic::{self, ListRegisters};
-use crate::guests;
 use crate::hw::El2;
 use crate::run::run;
-use crate::{accounts, barrier, console, cpu, el1, interrupt, monitor, panic, power, timer, usage};
+use crate::{
+    accounts, barrier, care, console, cpu, el1, guests, interrupt, monitor, panic, power, pulse,
+    timer, usage,
+};
 
 /// A core's life, from when it is set up.
 pub fn run_core() -> ! {
@@ -36,6 +38,7 @@ pub fn run_core() -> ! {
     match guests::seat(cpu::current_id()) {
         Some((guest, id)) => Seat::new(guest, id).serve(),
         None => loop {
+            care::idle();
             sleep();
         },
     }
@@ -251,10 +254,12 @@ impl Seat {
         usage::begin(&self.vcpu.observed.usage);
         let kick = vm.vgic.deliver(&mut self.vcpu.vgic, &mut ListRegisters);
         vm.kick(&El2, kick);
+        pulse::enter();
     }
 
     /// Takes back from this core what a guest could leave behind: interrupts and timers.
     fn leave(&mut self, vm: &Vm) {
+        pulse::leave();
         timer::init();
         timer::set(Slot::Vcpu, None);
         el1::leave();
@@ -387,14 +392,7 @@ fn unusual(vm: &Vm, vcpu: &mut Vcpu, next: Next) -> Option<Option<StopReason>> {
             }
         }
         Next::Off => return Some(None),
-        Next::Stop(reason) => return Some(Some(reason)),
+        Next::Stop(reason) => return Some(Some(console::explained(vm.id, reason))),
     }
     None
-}
-
-/// Moves what was typed to guest `id`.
-pub fn typed(id: VmId) {
-    if let Some(vm) = guests::get(id).and_then(Guest::vm) {
-        vm.feed_uart(&El2);
-    }
 }

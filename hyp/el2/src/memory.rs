@@ -122,6 +122,12 @@ pub fn is_stack(at: u64) -> bool {
     boot.contains(&at) || panic.contains(&at) || others.into_iter().any(|stack| stack.contains(&at))
 }
 
+/// The stack that ends at `end`.
+pub fn stack_that_ends_at(end: u64) -> Range<u64> {
+    let boot = symbol!(__boot_stack_start)..symbol!(__boot_stack_end);
+    if end == boot.end { boot } else { end.saturating_sub(STACK_SIZE)..end }
+}
+
 /// Bytes from one core's stacks to the next one's.
 const STACKS_STRIDE: u64 = 0x1_0000;
 /// Bytes of a core's stack.

@@ -3,13 +3,17 @@
 //! Output goes straight to the UART, past the console's ring and locks: whoever holds them may be what failed.
 
 use core::fmt::Write;
+use core::ops::Range;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use tessera_core::addr::CpuId;
+use tessera_core::serror::SystemError;
 
 use crate::console::panic_writer;
 use crate::memory::{self, symbol};
 use crate::sysreg::mrs;
-use crate::{barrier, cpu, gic, power};
+use crate::{barrier, cpu, gic, power, pulse};
 
 /// What an exception of the hypervisor leaves on the panic stack (`vectors.S`).
 #[repr(C)]
@@ -46,9 +50,11 @@ pub fn configure(bootargs: &str) {
         .store(bootargs.split(' ').any(|word| word == "tessera.on-panic=reset"), Ordering::Relaxed);
 }
 
-/// Whether some core is reporting a panic: the others stop when they are kicked.
+/// Whether some core is reporting a panic: the others stop when they are kicked. Whoever asks whether this core still
+/// answers has its answer too.
+#[inline(always)]
 pub fn is_panicking() -> bool {
-    PANICKING.load(Ordering::Acquire) != 0
+    pulse::stops()
 }
 
 #[panic_handler]
@@ -76,6 +82,9 @@ extern "C" fn own_exception_taken(frame: &OwnFrame) -> ! {
         let _ = writeln!(out, "{kind} exception in the hypervisor");
         let (esr, far, elr) = (mrs!("esr_el2"), mrs!("far_el2"), mrs!("elr_el2"));
         let _ = writeln!(out, "  ESR {esr:#x} (EC {:#x})  FAR {far:#x}  ELR {elr:#x}", esr >> 26);
+        if kind.starts_with("SError") {
+            let _ = writeln!(out, "  {}", SystemError(esr));
+        }
         let _ = writeln!(out, "  SPSR {:#x}  SP {:#x}", mrs!("spsr_el2"), frame.sp);
         for (n, x) in frame.x.iter().enumerate() {
             let _ = write!(out, "  x{n:<2} {x:016x}{}", if n % 4 == 3 { "\n" } else { "" });
@@ -83,6 +92,37 @@ extern "C" fn own_exception_taken(frame: &OwnFrame) -> ! {
         let _ = writeln!(out, "\n  #0 {elr:#x}");
         back_trace(out, frame.x[29]);
     })
+}
+
+/// Another core has not come out of EL2 for `seconds`: says where it may be, and stops the board.
+pub fn stuck(core: CpuId, seconds: u64) -> ! {
+    report(|out| {
+        let _ = writeln!(out, "core {core} is stuck in EL2: it has not answered for {seconds} s");
+        let end = cpu::get(core).map_or(0, |cpu| cpu.stack_end.load(Ordering::Relaxed));
+        let _ = writeln!(
+            out,
+            "  Return addresses on its stack, innermost first. It still runs: the first ones may be of calls that are over."
+        );
+        scan(out, memory::stack_that_ends_at(end));
+    })
+}
+
+/// All that looks like a frame record in another core's stack.
+fn scan(out: &mut dyn Write, stack: Range<u64>) {
+    let mut found = 0;
+    for at in stack.clone().step_by(16).filter(|&at| memory::is_stack(at)) {
+        // SAFETY: aligned, and in a mapped stack. Its core may write to it meanwhile, so each word is read once.
+        let [next, back] = unsafe { core::ptr::read_volatile(at as *const [u64; 2]) };
+        // A record points at its caller's, further up (AAPCS64 6.4.6).
+        let is_record = next > at && stack.contains(&next) && next.is_multiple_of(16);
+        if is_record && (symbol!(__text_start)..symbol!(__text_end)).contains(&back) {
+            let _ = writeln!(out, "  #{found} {:#x}", back.wrapping_sub(4));
+            found += 1;
+        }
+        if found == MAX_FRAMES {
+            break;
+        }
+    }
 }
 
 fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
@@ -98,6 +138,7 @@ fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
         let (esr, far, elr) = (mrs!("esr_el2"), mrs!("far_el2"), mrs!("elr_el2"));
         let _ = writeln!(out, "  ESR {esr:#x}  FAR {far:#x}  ELR {elr:#x}");
     } else {
+        pulse::stop_all();
         gic::kick_all_others();
         let _ = writeln!(out, "\nTESSERA PANIC on core {me}:");
         body(&mut out);

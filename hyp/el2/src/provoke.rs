@@ -9,7 +9,7 @@ use crate::memory::symbol;
 use crate::{barrier, cpu, power};
 
 /// What is tried.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A Rust panic.
     Message,
@@ -25,11 +25,13 @@ enum Kind {
     Stack,
     /// Recursion into the guard page of the stack on which exceptions are reported.
     PanicStack,
+    /// An endless loop, where a guest is about to be entered first.
+    Stuck,
     /// Waiting for a lock that is not given back.
     Lock,
 }
 
-const KINDS: [(&str, Kind); 8] = [
+const KINDS: [(&str, Kind); 9] = [
     ("message", Kind::Message),
     ("abort", Kind::Abort),
     ("write", Kind::Write),
@@ -37,6 +39,7 @@ const KINDS: [(&str, Kind); 8] = [
     ("execute-stack", Kind::ExecuteStack),
     ("stack", Kind::Stack),
     ("panic-stack", Kind::PanicStack),
+    ("stuck", Kind::Stuck),
     ("lock", Kind::Lock),
 ];
 
@@ -67,7 +70,7 @@ pub fn configure(bootargs: &str) {
 /// The boot core, with all cores started: fails, or is quiet while another one does.
 pub fn on_boot_core() {
     let core = CORE.load(Ordering::Relaxed);
-    let Some(kind) = wanted() else { return };
+    let Some(kind) = wanted().filter(|kind| *kind != Kind::Stuck) else { return };
     if core == BOOT_CORE || core == cpu::current_id().0 {
         fail(kind);
     }
@@ -77,14 +80,22 @@ pub fn on_boot_core() {
 
 /// Another core, with itself set up: fails if it is the one.
 pub fn on_secondary_core() {
-    let Some(kind) = wanted().filter(|_| CORE.load(Ordering::Relaxed) == cpu::current_id().0)
-    else {
-        return;
-    };
+    let Some(kind) = wanted().filter(|kind| *kind != Kind::Stuck && is_meant()) else { return };
     while !QUIET.load(Ordering::Acquire) {
         core::hint::spin_loop();
     }
     fail(kind);
+}
+
+/// A core that is about to enter its guest: gets stuck if it is the one.
+pub fn on_entry() {
+    if wanted() == Some(Kind::Stuck) && is_meant() {
+        fail(Kind::Stuck);
+    }
+}
+
+fn is_meant() -> bool {
+    CORE.load(Ordering::Relaxed) == cpu::current_id().0
 }
 
 fn wanted() -> Option<Kind> {
@@ -108,10 +119,18 @@ fn fail(kind: Kind) {
             overflow(&[0; 64]);
         }
         Kind::PanicStack => overflow_panic_stack(),
+        Kind::Stuck => stick(),
         Kind::Lock => {
             let _held = FRAMES.lock();
             drop(FRAMES.lock());
         }
+    }
+}
+
+#[inline(never)]
+fn stick() {
+    loop {
+        core::hint::spin_loop();
     }
 }
 

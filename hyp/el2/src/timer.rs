@@ -32,6 +32,13 @@ pub fn set(slot: Slot, at: Option<u64>) {
     }
 }
 
+/// As [`set`], where that is earlier than what is set.
+pub fn set_earlier(slot: Slot, at: u64) {
+    if let Some(cpu) = cpu::current() {
+        program(cpu.deadlines.set_earlier(slot, at));
+    }
+}
+
 /// The slots of this core whose time has come; the timer goes on to the next.
 pub fn take_due() -> Due {
     let Some(cpu) = cpu::current() else {

@@ -26,7 +26,7 @@ pub mod target;
 pub use config::Guest;
 pub use disk::Partition;
 pub use machine::{Boot, EMULATED, EVERY, GICV3, Machine, RASPI4B, VIRT};
-pub use qemu::Qemu;
+pub use qemu::{DiskFault, Qemu};
 pub use scene::Scene;
 pub use target::{Board, Target};
 pub use tessera_control::Value;

@@ -31,9 +31,20 @@ pub struct Qemu {
     pub dtb: Option<PathBuf>,
     /// The disk speaks virtio-mmio as it was before version 1.0, which is QEMU's own choice.
     pub legacy_disk: bool,
+    /// What is wrong with the disk.
+    pub fault: Option<DiskFault>,
     /// Semihosting, by which Tessera tells an exit status. It would let guests reach the host, so tests that run
     /// hostile ones leave it off.
     pub semihosting: bool,
+}
+
+/// What can be wrong with a disk.
+#[derive(Clone, Copy, Debug)]
+pub enum DiskFault {
+    /// A sector that cannot be read.
+    Unreadable(u64),
+    /// It works for so many bytes, and then answers no more.
+    SilentAfter(u64),
 }
 
 /// QEMU's name of the Raspberry Pi 4.
@@ -63,6 +74,7 @@ impl Qemu {
             command_line: String::new(),
             dtb,
             legacy_disk: false,
+            fault: None,
             semihosting: false,
         }
     }
@@ -106,7 +118,19 @@ impl Qemu {
 
     /// What QEMU was told to write stays in the host's page cache when QEMU is killed, as a disk keeps what it has taken.
     fn attach(&self, disk: &Path, qemu: &mut Command) {
-        let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+        let disk = disk.display();
+        let drive = match self.fault {
+            None => format!("if=none,id=disk,format=raw,file={disk}"),
+            Some(DiskFault::Unreadable(sector)) => format!(
+                "if=none,id=disk,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={disk},\
+                 file.inject-error.0.event=read_aio,file.inject-error.0.sector={sector},file.inject-error.0.errno=5"
+            ),
+            // A byte a second is as good as none.
+            Some(DiskFault::SilentAfter(bytes)) => format!(
+                "if=none,id=disk,format=raw,file={disk},\
+                 throttling.bps-total=1,throttling.bps-total-max={bytes}"
+            ),
+        };
         qemu.args(["-drive", &drive]);
         if self.machine == RASPI4B {
             // The controller that the board's card slot is wired to; QEMU's `if=sd` is the one of the radio.

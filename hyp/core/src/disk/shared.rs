@@ -88,6 +88,10 @@ pub struct Disk<D> {
     full: bool,
     /// Nothing has completed since this was noted.
     watch: Option<Watch>,
+    /// Somebody looks by the clock.
+    looked_after: bool,
+    /// Requests that came back as errors.
+    errors: u64,
 }
 
 /// What is under way, and since when nothing was seen of it.
@@ -101,7 +105,15 @@ struct Watch {
 impl<D: DiskDriver> Disk<D> {
     /// The disk, with nobody attached.
     pub fn new(driver: D) -> Self {
-        Self { driver, owners: Vec::new(), waiting: VecDeque::new(), full: false, watch: None }
+        Self {
+            driver,
+            owners: Vec::new(),
+            waiting: VecDeque::new(),
+            full: false,
+            watch: None,
+            looked_after: false,
+            errors: 0,
+        }
     }
 
     /// The driver, for the time before guests run.
@@ -177,6 +189,7 @@ impl<D: DiskDriver> Disk<D> {
             let (Tag { owner, request }, result) = self.driver.complete(hw)?;
             self.full = false;
             self.watch = None;
+            self.errors += u64::from(result.is_err());
             // Only what an owner submitted is under way, so this finds it.
             if let Some(owner) = self.owners.get(usize::from(owner)) {
                 return Some((owner.who, request, result));
@@ -207,6 +220,33 @@ impl<D: DiskDriver> Disk<D> {
         false
     }
 
+    /// When somebody has to [`Disk::look`], where a request is under way and nobody does: to be asked after [`Disk::submit`].
+    #[inline]
+    pub fn needs_look(&mut self, hw: &impl Hw) -> Option<u64> {
+        if self.looked_after { None } else { self.begin_to_look(hw) }
+    }
+
+    #[inline(never)]
+    fn begin_to_look(&mut self, hw: &impl Hw) -> Option<u64> {
+        self.driver.progress()?;
+        self.looked_after = true;
+        self.check_overdue(hw);
+        Some(next_look(hw))
+    }
+
+    /// Looks by the clock whether the disk still does something: whether it was just given up, as by
+    /// [`Disk::check_overdue`], and when to look again, as long as something is under way.
+    pub fn look(&mut self, hw: &impl Hw) -> (bool, Option<u64>) {
+        let lost = self.check_overdue(hw);
+        self.looked_after = !lost && self.driver.progress().is_some();
+        (lost, self.looked_after.then(|| next_look(hw)))
+    }
+
+    /// Requests that came back as errors, of all owners, since the board was started.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
     /// Whose turn it is to go on, if someone waits and there is room: call it after [`Self::complete`] until there is
     /// nobody, and let each device take up its queue again.
     #[inline]
@@ -220,6 +260,11 @@ impl<D: DiskDriver> Disk<D> {
         owner.may_submit = QUANTUM;
         Some(owner.who)
     }
+}
+
+/// Not before a disk that does nothing counts as late.
+fn next_look(hw: &impl Hw) -> u64 {
+    hw.now().saturating_add(hw.counter_hz() * PATIENCE_SECONDS + 1)
 }
 
 #[inline]

@@ -14,11 +14,14 @@ use tessera_core::board::{self, UartKind};
 use tessera_core::console::{Console, ConsoleKeys, Sizes};
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
+use tessera_core::life::StopReason;
 use tessera_core::lock::Mutex;
 use tessera_core::monitor::Port;
+use tessera_core::serror::SystemError;
 use uart::Uart;
 
 use crate::hw::El2;
+use crate::sysreg::mrs;
 use crate::{cpu, gic, guests, memory, monitor};
 
 /// Console and UART.
@@ -88,26 +91,39 @@ pub fn about(guest: &Guest, text: fmt::Arguments<'_>) {
     with(|console| console.log_about((guest.id, guest.name()), now, hz, text));
 }
 
-/// Handles interrupt `intid` if it is the UART's; whether it was. Calls `deliver` for each guest that has new input.
-pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> bool {
-    if intid.0 != INTERRUPT.load(Ordering::Acquire) {
-        return false;
+/// The reason for which guest `vm` is about to end, with what this core knows of it told.
+pub fn explained(vm: VmId, reason: StopReason) -> StopReason {
+    if let Some(guest) = guests::get(vm).filter(|_| reason == StopReason::SystemError) {
+        about(guest, format_args!("{}: {}", guest.name(), SystemError(mrs!("esr_el2"))));
     }
+    reason
+}
+
+/// Handles interrupt `intid` if it is the UART's: whether there was anything to do, or `None` where it is not. Calls `deliver`
+/// for each guest that has new input.
+pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> Option<bool> {
+    if intid.0 != INTERRUPT.load(Ordering::Acquire) {
+        return None;
+    }
+    let mut useful = false;
     let mut targets = 0u32;
     let monitored;
     {
         let mut state = STATE.lock();
-        let State { console: Some(console), uart: Some(uart) } = &mut *state else { return true };
+        let State { console: Some(console), uart: Some(uart) } = &mut *state else {
+            return Some(false);
+        };
         // Bounded: at line speed no more than a FIFO's worth can have come while this runs.
         for _ in 0..64 {
             let Some(byte) = uart.getc() else { break };
+            useful = true;
             if let Some(vm) = console.physical_input(byte) {
                 targets |= 1 << vm.0;
             }
         }
         uart.acknowledge();
         monitored = console.monitor_is_due();
-        state.drain();
+        useful |= state.drain();
     }
     apply_flow();
     if monitored {
@@ -118,7 +134,7 @@ pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> bool {
             deliver(VmId(n));
         }
     }
-    true
+    Some(useful)
 }
 
 /// Tells the focused guest's UART to hold back, or to go on, as the console asks.
@@ -139,9 +155,10 @@ pub fn flush() {
 }
 
 impl State {
-    /// Moves output to the UART while it has room; the transmit interrupt brings the rest.
-    fn drain(&mut self) {
-        let Self { console: Some(console), uart: Some(uart) } = self else { return };
+    /// Moves output to the UART while it has room; the transmit interrupt brings the rest. Whether there was any.
+    fn drain(&mut self) -> bool {
+        let Self { console: Some(console), uart: Some(uart) } = self else { return false };
+        let mut any = false;
         let mut bytes = [0; uart::MOST_ROOM];
         while console.has_output() {
             let Some(room) = bytes.get_mut(..uart.room()).filter(|room| !room.is_empty()) else {
@@ -149,10 +166,12 @@ impl State {
             };
             let count = console.take_output(room);
             uart.put(room.get(..count).unwrap_or_default());
+            any |= count > 0;
         }
         // A guest that was told to hold back is told to go on by the interrupt too.
         let waits = console.holds() || console.is_waited_for();
         uart.transmit_interrupt(console.has_output() || waits);
+        any
     }
 
     fn flush(&mut self) {

@@ -113,6 +113,14 @@ pub fn disable_spi(intid: IntId) {
     if is_v2() { v2::disable_spi(intid) } else { v3::disable_spi(intid) }
 }
 
+/// Lets SPI `intid` interrupt again, as it did before [`disable_spi`].
+pub fn unmask_spi(intid: IntId) {
+    if intid.0 < FIRST_SPI {
+        return;
+    }
+    if is_v2() { v2::unmask_spi(intid) } else { v3::unmask_spi(intid) }
+}
+
 /// Makes `cpu` leave its guest or its sleep.
 #[inline]
 pub fn kick(cpu: CpuId) {

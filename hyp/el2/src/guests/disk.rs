@@ -26,7 +26,7 @@ use tessera_core::monitor::DiskFacts;
 use tessera_core::vm::DiskEvent;
 
 use crate::hw::El2;
-use crate::{barrier, boot, cpu, gic, mailbox, memory};
+use crate::{barrier, boot, care, console, cpu, gic, mailbox, memory};
 
 /// A device's registers in the direct map.
 #[derive(Debug)]
@@ -238,10 +238,13 @@ pub fn facts() -> Option<DiskFacts> {
 /// Gives a request to the disk.
 #[inline]
 pub fn submit(request: &DiskRequest) -> Result<Accepted, SubmitError> {
-    let result = match DISK.lock().as_mut() {
-        Some(disk) => disk.submit(&El2, request),
-        None => Err(SubmitError::Lost),
+    let (result, look) = match DISK.lock().as_mut() {
+        Some(disk) => (disk.submit(&El2, request), disk.needs_look(&El2)),
+        None => (Err(SubmitError::Lost), None),
     };
+    if let Some(at) = look {
+        care::look_at(at);
+    }
     if result == Err(SubmitError::Lost) {
         // Perhaps that was just found out. The caller has a device locked, which might be one of those concerned.
         serve(Cause::Lost);
@@ -249,14 +252,19 @@ pub fn submit(request: &DiskRequest) -> Result<Accepted, SubmitError> {
     result
 }
 
-/// Handles interrupt `intid` if it is the disk's; whether it was. The line may be shared with a device that Tessera does
-/// not drive: then there is nothing to do.
-pub fn interrupt(intid: IntId) -> bool {
-    if intid.0 != INTERRUPT.load(Ordering::Acquire) {
-        return false;
+/// Handles interrupt `intid` if it is the disk's: whether there was anything to do, or `None` where it is not. The line may be
+/// shared with a device that Tessera does not drive.
+pub fn interrupt(intid: IntId) -> Option<bool> {
+    (intid.0 == INTERRUPT.load(Ordering::Acquire)).then(|| serve(Cause::Interrupt))
+}
+
+/// Looks by the clock whether the disk still works; when to look again, if something is under way.
+pub fn look() -> Option<u64> {
+    let (lost, again) = with_disk(|disk| disk.look(&El2))?;
+    if lost {
+        serve(Cause::Overdue);
     }
-    serve(Cause::Interrupt);
-    true
+    again
 }
 
 /// Gives up on a disk that does nothing any more, so that all requests come back. Called by whoever waits for requests.
@@ -276,8 +284,9 @@ enum Cause {
     Lost,
 }
 
-/// Hands completions to their guests, and the room they leave to those who wait, once the interrupt is quiet.
-fn serve(cause: Cause) {
+/// Hands completions to their guests, and the room they leave to those who wait, once the interrupt is quiet. Whether there
+/// was anything to hand out.
+fn serve(cause: Cause) -> bool {
     // As long as the disk completes requests: it has 64 in flight at most, and guests' own cores submit new ones no
     // faster than it works. What a completion costs beyond these few lines is done in its guest's time.
     let mut interrupted = cause == Cause::Interrupt;
@@ -292,18 +301,37 @@ fn serve(cause: Cause) {
             None => disk.next_waiting().map(|who| (who, None)),
         }
     };
+    let mut any = false;
     while let Some((who, event)) = next() {
-        if matches!(event, Some((_, Err(DiskError::Lost)))) {
-            mourn();
+        any = true;
+        match event {
+            Some((_, Err(DiskError::Lost))) => mourn(),
+            Some((_, Err(error))) => complain(who, error),
+            _ => {}
         }
         tell(who, event, cause);
     }
+    any
 }
 
 #[cold]
 fn mourn() {
     if !MOURNED.swap(true, Ordering::Relaxed) {
         log::error!("the disk answers no more, or was removed: guests get I/O errors from now on");
+    }
+}
+
+#[cold]
+fn complain(who: Attached, error: DiskError) {
+    let errors = with_disk(|disk| disk.errors()).unwrap_or(0);
+    if let Some(guest) = super::get(who.vm) {
+        let name = guest.name();
+        console::about(
+            guest,
+            format_args!(
+                "the disk failed a request of {name}: {error} (error {errors} since the start)"
+            ),
+        );
     }
 }
 

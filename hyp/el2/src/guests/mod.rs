@@ -21,15 +21,15 @@ use tessera_core::life::{Due, Request, State, StopReason, Verdict};
 use tessera_core::vm::Vm;
 
 pub use disk::{
-    check as check_disk, facts as disk_facts, interrupt as disk_interrupt, partitions,
-    submit as disk_submit,
+    check as check_disk, facts as disk_facts, interrupt as disk_interrupt, look as look_at_disk,
+    partitions, submit as disk_submit,
 };
 pub use files::help as help_hashing;
 pub use life::{build, give_back};
 pub use load::{clear, load};
 
 use crate::hw::El2;
-use crate::{accounts, console, monitor, power};
+use crate::{accounts, console, cpu, monitor, power};
 
 /// Whether the board goes off once all guests have stopped, whatever for.
 static POWERING_OFF: AtomicBool = AtomicBool::new(false);
@@ -80,10 +80,8 @@ pub fn start(board: &Board<'_>, began: u64) {
     );
     GUESTS.call_once(|| guests);
     start_waiting();
-    for guest in all().into_iter().flatten() {
-        // Also those that do not start: their cores wait for the guests to be defined.
-        guest.kick_all(&El2);
-    }
+    // Also those whose guest does not start, and those without one: they wait for the guests to be defined.
+    cpu::others_online().for_each(|core| El2.kick(core));
 }
 
 /// The console leaves out who has no name.

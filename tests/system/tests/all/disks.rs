@@ -2,7 +2,8 @@
 
 use tessera_system_tests::artefacts::{read, write};
 use tessera_system_tests::{
-    Boot, EMULATED, EVERY, GICV3, Guest, Machine, Partition, Qemu, Scene, Target, VIRT, tests,
+    Boot, DiskFault, EMULATED, EVERY, GICV3, Guest, Machine, Partition, Qemu, Scene, Target, VIRT,
+    tests,
 };
 
 use crate::{partitions, promises_are_kept, web_and_db};
@@ -21,7 +22,9 @@ tests! {
         // A card is made with all partitions that its bundle names.
         a_partition_that_is_not_there_costs_only_the_guest_that_wants_it;
     GICV3:
-        a_legacy_disk_of_the_board_serves_as_well;
+        a_legacy_disk_of_the_board_serves_as_well,
+        a_sector_that_cannot_be_read_is_an_error_of_that_request_alone,
+        a_disk_that_falls_silent_is_given_up_while_guests_run;
 }
 
 fn a_read_only_disk_can_be_read_by_two_guests_and_written_by_none(machine: Machine) {
@@ -136,6 +139,45 @@ fn a_legacy_disk_of_the_board_serves_as_well(machine: Machine) {
     assert_eq!(target.shell("web", "cat /mnt/marker"), "old but good");
     target.shell("web", "cp /bin/busybox /mnt && sync && echo 3 >/proc/sys/vm/drop_caches");
     target.shell("web", "cmp /bin/busybox /mnt/busybox");
+}
+
+fn a_sector_that_cannot_be_read_is_an_error_of_that_request_alone(machine: Machine) {
+    let scene = Scene::new(machine, "bad-sector");
+    let bundle = Some(scene.bundle(&[Guest::debian("web", &[0]).disk("web")]));
+    let (disk, made) = scene.disk(&[Partition::empty("web", 8)]);
+    let bad = (made[0].start + (4 << 20)) / 512;
+    let qemu = Qemu { fault: Some(DiskFault::Unreadable(bad)), ..Qemu::new(machine) };
+    let mut target = Target::start(qemu.board(&Boot { bundle, disk: Some(disk) }), &["web"]);
+    target.prompt("web");
+    let read = |target: &mut Target, mib: u32| {
+        let dd = format!("dd if=/dev/vda of=/dev/null bs=1M count=1 skip={mib} 2>&1");
+        target.try_shell("web", &dd)
+    };
+    assert_eq!(read(&mut target, 3).0, 0);
+    let (status, said) = read(&mut target, 4);
+    assert!(status != 0 && said.contains("rror"), "{said}");
+    target.line("tessera", "the disk failed a request of web");
+    assert_eq!(read(&mut target, 5).0, 0, "the sectors behind it can be read");
+}
+
+fn a_disk_that_falls_silent_is_given_up_while_guests_run(machine: Machine) {
+    let scene = Scene::new(machine, "silent");
+    let guests = [Guest::debian("web", &[0]).disk("web"), Guest::debian("db", &[1])];
+    let bundle = Some(scene.bundle(&guests));
+    let (disk, _) = scene.disk(&[Partition::empty("web", 32)]);
+    let qemu = Qemu { fault: Some(DiskFault::SilentAfter(8 << 20)), ..Qemu::new(machine) };
+    let boot = Boot { bundle, disk: Some(disk) };
+    let mut target = Target::start(qemu.board(&boot), &["web", "db"]);
+    target.prompt("web");
+    target.prompt("db");
+    target.focus("web");
+    // Nobody waits for the disk but the guest's own request.
+    let (status, said) = target.try_shell("web", "dd if=/dev/vda of=/dev/null bs=1M 2>&1");
+    assert!(status != 0 && said.contains("rror"), "{said}");
+    target.line("tessera", "the disk answers no more");
+    assert_eq!(target.shell("db", "echo still'' here"), "still here");
+    let (status, _) = target.try_shell("web", "dd if=/dev/vda of=/dev/null count=1 skip=60000");
+    assert_ne!(status, 0, "a disk that was given up is asked again");
 }
 
 fn a_damaged_partition_table_is_replaced_by_its_backup_and_said_so(machine: Machine) {

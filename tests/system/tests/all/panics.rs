@@ -1,6 +1,6 @@
 //! Tessera itself fails, on purpose: it says what it knows, stops all cores and tells the caller.
 
-use tessera_system_tests::{Boot, GICV3, Machine, Qemu, Target, tests};
+use tessera_system_tests::{Boot, GICV3, Guest, Machine, Qemu, Scene, Target, tests};
 
 tests! {
     GICV3:
@@ -8,6 +8,7 @@ tests! {
         wild_accesses_of_the_hypervisor_fault_and_show_its_registers,
         the_guard_pages_of_every_stack_end_an_overflow,
         who_waits_for_a_lock_in_vain_says_which,
+        a_core_that_is_stuck_is_found_by_another,
         a_panic_traces_back_to_the_beginning;
 }
 
@@ -88,4 +89,20 @@ fn who_waits_for_a_lock_in_vain_says_which(machine: Machine) {
         assert!(said.contains("at hyp/el2/src/provoke.rs:"), "no place of the lock: {said}");
         assert!(said.contains("#1 0x"), "no back-trace: {said}");
     }
+}
+
+fn a_core_that_is_stuck_is_found_by_another(machine: Machine) {
+    let scene = Scene::new(machine, "stuck");
+    let guests = [Guest::probe("web", &[1]).bootargs("probe.only=ids"), Guest::debian("db", &[0])];
+    let bundle = Some(scene.bundle(&guests));
+    let command_line = "tessera.panic=stuck:1".into();
+    let qemu = Qemu { command_line, semihosting: true, ..Qemu::new(machine) };
+    let mut target = Target::start(qemu.board(&Boot { bundle, disk: None }), &["web", "db"]);
+    target.let_panic();
+    // It comes without a label, so it counts as said by whoever has the focus. The other guest's core is not named: it answers.
+    target.line("web", "TESSERA PANIC on core");
+    target.line("web", "core 1 is stuck in EL2: it has not answered for 10 s");
+    target.line("web", "#0 0x");
+    target.line("web", "#1 0x");
+    assert_eq!(target.end(), 1, "the exit status tells of no failure");
 }

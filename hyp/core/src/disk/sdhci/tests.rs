@@ -451,6 +451,39 @@ fn a_disk_on_which_nothing_comes_forward_is_found_by_who_waits_for_it() {
 }
 
 #[test]
+fn whoever_gave_a_silent_disk_a_request_finds_it_out_by_the_clock_and_nobody_looks_at_an_idle_one()
+{
+    let (hw, model, driver) = start(PI);
+    let who = Attached { vm: VmId(0), device: 0 };
+    let mut disk = Disk::new(driver);
+    let window = Window { first: 0, sectors: 100, read_only: false };
+    assert_eq!(disk.attach(who, window), Ok(0));
+    assert_eq!(disk.needs_look(hw), None, "nothing is under way");
+    let request = transfer(DiskOp::Read, 0, &[(MEMORY, 512)]);
+    hw.events();
+    assert_eq!(disk.submit(hw, &request), Ok(Accepted::Queued));
+    let at = disk.needs_look(hw).unwrap();
+    assert_eq!(disk.needs_look(hw), None, "one who looks is enough");
+    disk.acknowledge();
+    assert_eq!(disk.complete(hw), Some((who, 7, Ok(()))));
+    hw.clock.set(at);
+    assert_eq!(disk.look(hw), (false, None), "it is done, and nobody looks any more");
+    model.state.borrow_mut().troubles = vec![Trouble::Hang];
+    assert_eq!(disk.submit(hw, &request), Ok(Accepted::Queued));
+    let began = hw.clock.get();
+    let mut again = disk.needs_look(hw);
+    let mut lost = false;
+    while let Some(at) = again {
+        hw.clock.set(at);
+        (lost, again) = disk.look(hw);
+    }
+    let seconds = (hw.clock.get() - began) / hw.counter_hz();
+    assert!(lost && (10..=15).contains(&seconds), "after {seconds} s");
+    assert_eq!(disk.complete(hw), Some((who, 7, Err(DiskError::Lost))));
+    assert_eq!((disk.errors(), disk.look(hw)), (1, (false, None)));
+}
+
+#[test]
 fn who_waits_for_a_disk_that_has_fallen_silent_finds_it_out() {
     let (hw, model, driver) = start(PI);
     let seconds = |n: u64| hw.clock.set(hw.clock.get() + n * hw.counter_hz());

@@ -180,6 +180,11 @@ pub fn disable_spi(intid: IntId) {
     write(&GICD, gicd::ICENABLER + u64::from(intid.0) / 32 * 4, 1 << (intid.0 % 32));
 }
 
+/// Lets SPI `intid` interrupt again.
+pub fn unmask_spi(intid: IntId) {
+    write(&GICD, gicd::ISENABLER + u64::from(intid.0) / 32 * 4, 1 << (intid.0 % 32));
+}
+
 /// Sends the kick.
 #[inline(always)]
 pub fn kick(cpu: CpuId) {

@@ -95,9 +95,18 @@ pub fn enable_spi(intid: IntId, core: &PerCpu, edge: bool) -> bool {
 
 /// Keeps SPI `intid` from interrupting.
 pub fn disable_spi(intid: IntId) {
+    set_spi(intid, false);
+}
+
+/// Lets SPI `intid` interrupt again.
+pub fn unmask_spi(intid: IntId) {
+    set_spi(intid, true);
+}
+
+fn set_spi(intid: IntId, enabled: bool) {
     if let Some(driver) = DRIVER.lock().as_mut() {
         let id = GicIntId::spi(intid.0 - FIRST_SPI);
-        let _ = driver.distributor().enable_interrupt(id, false);
+        let _ = driver.distributor().enable_interrupt(id, enabled);
     }
 }
 

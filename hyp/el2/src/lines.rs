@@ -1,0 +1,90 @@
+//! The interrupt lines of the board's devices: one that stays asserted gets breaks (`tessera_core::storm`).
+//!
+//! Each line interrupts one core, which handles it, switches it off and on.
+
+use tessera_core::addr::{IntId, VmId};
+use tessera_core::guest::Guest;
+use tessera_core::hw::Hw;
+use tessera_core::lock::Mutex;
+use tessera_core::storm::{Break, Line};
+
+use crate::hw::El2;
+use crate::{care, console, gic, guests};
+
+/// A device that interrupts.
+#[derive(Clone, Copy)]
+enum Device {
+    Disk,
+    Uart,
+}
+
+/// The lines, and which interrupt was switched off.
+static LINES: Mutex<[(Line, IntId); 2]> = Mutex::new([(Line::new(), IntId(0)); 2]);
+
+/// Handles an interrupt of a device of the board.
+pub fn interrupt(intid: IntId) {
+    match handle(intid) {
+        Some((device, useful)) => note(device, intid, useful),
+        None => {
+            log::warn!("interrupt {intid}, which nobody waits for, is switched off");
+            gic::disable_spi(intid);
+        }
+    }
+}
+
+/// Whose interrupt it was, and whether there was anything to do.
+fn handle(intid: IntId) -> Option<(Device, bool)> {
+    let disk = guests::disk_interrupt(intid).map(|useful| (Device::Disk, useful));
+    disk.or_else(|| Some((Device::Uart, console::interrupt(intid, typed)?)))
+}
+
+/// Moves what was typed to guest `id`.
+fn typed(id: VmId) {
+    if let Some(vm) = guests::get(id).and_then(Guest::vm) {
+        vm.feed_uart(&El2);
+    }
+}
+
+fn note(device: Device, intid: IntId, useful: bool) {
+    let [disk, uart] = &mut *LINES.lock();
+    let (line, off) = match device {
+        Device::Disk => disk,
+        Device::Uart => uart,
+    };
+    if let Some(pause) = line.handled(useful, || (El2.now(), El2.counter_hz())) {
+        *off = intid;
+        switch_off(device, intid, pause);
+    }
+}
+
+#[cold]
+fn switch_off(device: Device, intid: IntId, pause: Break) {
+    gic::disable_spi(intid);
+    care::look_at(pause.until);
+    if pause.first {
+        let whose = match device {
+            Device::Disk => "the disk",
+            Device::Uart => "the console's UART",
+        };
+        log::error!(
+            "interrupt {intid} of {whose} stays asserted with nothing to do: it is switched off for {} ms, then tried again",
+            pause.ms
+        );
+    }
+}
+
+/// Switches lines on whose break is over; when the next one is.
+pub fn look() -> Option<u64> {
+    let now = El2.now();
+    let over = |index: usize| {
+        let mut lines = LINES.lock();
+        let (line, intid) = lines.get_mut(index)?;
+        line.comes_back(now).then_some(*intid)
+    };
+    for intid in [0, 1].into_iter().filter_map(over) {
+        // What came meanwhile is found without an interrupt.
+        let _ = handle(intid);
+        gic::unmask_spi(intid);
+    }
+    LINES.lock().iter().filter_map(|(line, _)| line.until()).min()
+}
