@@ -5,6 +5,7 @@ use tessera_rt::psci::{self, AFFINITY_INFO, CPU_ON, call, call_all};
 use tessera_rt::trap::attempt;
 use tessera_rt::{Machine, exec, smp, timer};
 
+use crate::fuzz;
 use crate::tally::Tally;
 
 /// PSCI functions that do what they say: CPU_SUSPEND, CPU_OFF, SYSTEM_OFF, SYSTEM_RESET, CPU_FREEZE,
@@ -92,8 +93,7 @@ pub fn cpus(machine: &Machine, tally: &mut Tally) {
             break;
         }
     }
-    // Into the last word of RAM, which is zero: undefined, with vectors nowhere.
-    tally.step(|| call(CPU_ON, [second, machine.ram_end() - 4, 0]));
+    tally.step(|| smp::start(machine, 1, |_| fuzz::get_lost()));
     timer::sleep(10_000);
     tally.step(|| call(CPU_ON, [second, smp::entry(), 0]));
 }

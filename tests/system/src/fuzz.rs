@@ -128,7 +128,8 @@ fn heed(line: &str, plan: &Plan, progress: &mut Progress, target: &mut Target) -
         "FUZZ-DONE" => return false,
         _ => {}
     }
-    if target.said("tessera").contains("web stopped") {
+    let tessera = target.said("tessera");
+    if ["web stopped", "web crashed"].iter().any(|end| tessera.contains(end)) {
         target.fail("the guest was stopped");
     }
     true

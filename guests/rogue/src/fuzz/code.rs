@@ -158,9 +158,15 @@ fn leave_to(at: u64, pstate: u64, x: &[u64; 31]) -> Result<(), Fault> {
     })
 }
 
-/// Exceptions without end: vectors where nothing is.
+/// Vectors of which each word is undefined.
+#[repr(align(2048))]
+struct Vectors([u8; 2048]);
+static UNDEFINED: Vectors = Vectors([0; 2048]);
+
+/// Exceptions without end, none of which leaves the guest: vectors that are no code. With vectors where nothing is Tessera
+/// would see it, and stop the guest.
 pub fn get_lost() -> ! {
-    msr!("vbar_el1", 0);
+    msr!("vbar_el1", UNDEFINED.0.as_ptr() as u64);
     // SAFETY: no instruction of Rust's runs after it.
     unsafe { asm!("udf #0", options(noreturn)) }
 }

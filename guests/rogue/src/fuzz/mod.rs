@@ -19,6 +19,8 @@ mod ring;
 mod tables;
 mod touch;
 
+pub use code::get_lost;
+
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tessera_rt::virtio::blk::{Blk, Op};
