@@ -371,7 +371,9 @@ fn unusual(vm: &Vm, vcpu: &mut Vcpu, next: Next) -> Option<Option<StopReason>> {
         Next::Advance => el1::advance(),
         Next::Inject(fault) => _ = el1::inject(fault),
         Next::Refuse(abort) => {
-            if !el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2)) {
+            let lost = !el1::inject(machine::refused(vm, &abort, &el1::stage1(), &El2));
+            // With others on, the guest has lost a core, as it would have on a board.
+            if lost && vm.vcpus_on().without(vcpu.id()).is_empty() {
                 return Some(Some(StopReason::LostVectors));
             }
         }

@@ -18,7 +18,7 @@ pub enum StopReason {
     SystemError,
     /// An exception that none of our traps makes.
     UnexpectedExit,
-    /// Its exception vectors lie where nothing is: it would take the same abort for ever.
+    /// The exception vectors of the only vCPU that is on lie where nothing is: it would take the same abort for ever.
     LostVectors,
     /// It did not feed its watchdog, and is to start anew.
     WatchdogReset,
