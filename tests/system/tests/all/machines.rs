@@ -167,8 +167,6 @@ fn eight_guests_with_a_core_each_fill_a_board(machine: Machine) {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let qemu = Qemu { cores: 8, ..Qemu::new(machine) };
     let mut target = Target::start(qemu.board(&Boot { bundle, disk: None }), &names);
-    // Eight cores on a host with fewer take turns.
-    target.be_patient(6);
     for name in names {
         promises_are_kept(&mut target, name);
     }
