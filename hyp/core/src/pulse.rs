@@ -3,19 +3,22 @@
 //! Problem: EL2 runs with interrupts masked, so a core that loops there cannot be interrupted to say where it is, and its
 //! guest only seems to compute. Idea: others ask it. Who has nothing else to do sees whether a core left its guest lately; one
 //! that did not for a while is kicked. A core in a guest takes the kick at once and answers; one that has not answered for
-//! seconds is stuck in EL2, and whoever asked says so. A core answers where it looks for a panic of another core anyway, so
+//! seconds, though asked twice, is stuck in EL2, and whoever asked says so. A core answers where it looks for a panic of another core anyway, so
 //! neither exits nor entries cost an instruction more, and nobody ticks on a core that a guest owns.
+//!
+//! It is asked twice, as the counter may go on while nothing else does: an emulator is suspended, or a debugger holds the cores.
+//! Then whoever looks first finds that all others are late; by the second time they had their chance.
 //!
 //! Idea not taken: a note at each exit and entry of where the core is. It would be two stores on the way of every exit, for
 //! something that happens to nobody.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Seconds without a sign before a core is asked.
 const QUIET_SECONDS: u64 = 10;
-/// Seconds within which it has to answer: nothing that EL2 does between two looks at its interrupts takes as long, and an
-/// emulator that is held up itself gets over it.
-const PATIENCE_SECONDS: u64 = 10;
+/// Seconds within which it has to answer, each of the two times: nothing that EL2 does between two looks at its interrupts
+/// takes as long.
+const PATIENCE_SECONDS: u64 = 5;
 
 /// The core is not watched.
 const UNWATCHED: u64 = 0;
@@ -29,6 +32,8 @@ pub struct Pulse {
     sign: AtomicU64,
     /// When it was asked, or [`NOT_ASKED`].
     asked: AtomicU64,
+    /// It was asked a second time.
+    late: AtomicBool,
 }
 
 /// What whoever looked does.
@@ -46,7 +51,11 @@ pub enum Finding {
 impl Pulse {
     /// A core that is not watched yet.
     pub const fn new() -> Self {
-        Self { sign: AtomicU64::new(UNWATCHED), asked: AtomicU64::new(NOT_ASKED) }
+        Self {
+            sign: AtomicU64::new(UNWATCHED),
+            asked: AtomicU64::new(NOT_ASKED),
+            late: AtomicBool::new(false),
+        }
     }
 
     /// The core is watched from `now` on: it takes interrupts soon, and again and again.
@@ -81,17 +90,20 @@ impl Pulse {
             if mine.is_err() {
                 return Finding::Fine;
             }
+            self.late.store(false, Ordering::Relaxed);
             self.asked.store(now, Ordering::Relaxed);
             return Finding::Ask;
         }
-        let waits = now.saturating_sub(asked);
-        if waits <= hz * PATIENCE_SECONDS {
+        if now.saturating_sub(asked) <= hz * PATIENCE_SECONDS {
             return Finding::Fine;
         }
         // It may have begun something else, or answered, just now.
         let same = self.sign.load(Ordering::Relaxed) == sign;
         match self.asked.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) if same => Finding::Stuck(waits.checked_div(hz).unwrap_or(0)),
+            Ok(_) if same && self.late.swap(true, Ordering::Relaxed) => {
+                Finding::Stuck(now.saturating_sub(sign).checked_div(hz).unwrap_or(0))
+            }
+            Ok(_) if same => Finding::Ask,
             _ => Finding::Fine,
         }
     }
@@ -122,7 +134,7 @@ mod tests {
                 Finding::Fine => {}
                 Finding::Ask => {
                     asked += 1;
-                    due = delay.map(|delay| now + delay);
+                    due = due.or(delay.map(|delay| now + delay));
                 }
                 Finding::Stuck(seconds) => return (asked, Some(seconds)),
             }
@@ -144,7 +156,19 @@ mod tests {
         let pulse = Pulse::new();
         pulse.watch(0);
         let (asked, stuck) = watched(&pulse, 0, 60, None);
-        assert_eq!((asked, stuck), (1, Some(PATIENCE_SECONDS)));
+        assert_eq!((asked, stuck), (2, Some(2 * PATIENCE_SECONDS)));
+    }
+
+    #[test]
+    fn a_board_that_stood_still_as_a_whole_is_not_stuck() {
+        let pulse = Pulse::new();
+        pulse.watch(1);
+        assert_eq!(pulse.look(11 * HZ, HZ), Finding::Ask);
+        // An hour later who looks runs again first.
+        let later = 3600 * HZ;
+        assert_eq!(pulse.look(later, HZ), Finding::Ask, "asked anew");
+        pulse.answer();
+        assert_eq!(watched(&pulse, later + HZ, 30, Some(10)).1, None);
     }
 
     #[test]

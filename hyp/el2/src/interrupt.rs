@@ -49,7 +49,8 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &&'static Guest, recorded: Reco
         _ => {
             gic::end(taken);
             other(vm, vcpu, guest, taken);
-            false
+            // Where one such interrupt follows the other no kick may get through: equal priorities promise no order.
+            vm.attention.any() || panic::is_panicking()
         }
     }
 }

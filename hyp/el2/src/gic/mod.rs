@@ -105,6 +105,23 @@ pub fn enable_spi(intid: IntId, cpu: CpuId, edge: bool) {
     }
 }
 
+/// Lets SPI `intid`, which is enabled, interrupt core `cpu` from now on. One that is pending meanwhile comes to either core
+/// (IHI 0069 8.9.13, IHI 0048 4.3.12).
+#[cold]
+pub fn route_spi(intid: IntId, cpu: CpuId) {
+    let Some(core) = cpu::get(cpu).filter(|_| intid.0 >= FIRST_SPI) else { return };
+    if is_v2() { v2::route_spi(intid, cpu) } else { v3::route_spi(intid, core) }
+}
+
+/// Makes SPI `intid` pending, as if its line had been asserted (IHI 0069 8.9.17, IHI 0048 4.3.7).
+#[cold]
+pub fn pend_spi(intid: IntId) {
+    if intid.0 < FIRST_SPI {
+        return;
+    }
+    if is_v2() { v2::pend_spi(intid) } else { v3::pend_spi(intid) }
+}
+
 /// Keeps SPI `intid` from interrupting.
 pub fn disable_spi(intid: IntId) {
     if intid.0 < FIRST_SPI {

@@ -112,6 +112,9 @@ static DISK: Mutex<Option<Disk<Driver>>> = Mutex::new(None);
 /// The interrupt of the disk, 0 where there is none.
 static INTERRUPT: AtomicU32 = AtomicU32::new(0);
 
+/// Whose core it interrupts: the number of an owner of the disk, or at first nobody's. Changed with the disk locked.
+static INTERRUPTS: AtomicU32 = AtomicU32::new(u32::MAX);
+
 /// It was said that the disk is lost.
 static MOURNED: AtomicBool = AtomicBool::new(false);
 
@@ -239,7 +242,13 @@ pub fn facts() -> Option<DiskFacts> {
 #[inline]
 pub fn submit(request: &DiskRequest) -> Result<Accepted, SubmitError> {
     let (result, look) = match DISK.lock().as_mut() {
-        Some(disk) => (disk.submit(&El2, request), disk.needs_look(&El2)),
+        Some(disk) => {
+            let result = disk.submit(&El2, request);
+            if result == Ok(Accepted::Queued) {
+                interrupt_here(request.tag.owner);
+            }
+            (result, disk.needs_look(&El2))
+        }
         None => (Err(SubmitError::Lost), None),
     };
     if let Some(at) = look {
@@ -250,6 +259,16 @@ pub fn submit(request: &DiskRequest) -> Result<Accepted, SubmitError> {
         serve(Cause::Lost);
     }
     result
+}
+
+/// Has the disk interrupt the core that gave it the latest request, called on that core with the disk locked. So whoever
+/// uses the disk pays for what it has to say, and a core whose guest does not is left alone.
+#[inline]
+fn interrupt_here(owner: u8) {
+    if u32::from(owner) != INTERRUPTS.load(Ordering::Relaxed) {
+        INTERRUPTS.store(owner.into(), Ordering::Relaxed);
+        gic::route_spi(IntId(INTERRUPT.load(Ordering::Relaxed)), cpu::current_id());
+    }
 }
 
 /// Handles interrupt `intid` if it is the disk's: whether there was anything to do, or `None` where it is not. The line may be
@@ -287,8 +306,9 @@ enum Cause {
 /// Hands completions to their guests, and the room they leave to those who wait, once the interrupt is quiet. Whether there
 /// was anything to hand out.
 fn serve(cause: Cause) -> bool {
-    // As long as the disk completes requests: it has 64 in flight at most, and guests' own cores submit new ones no
-    // faster than it works. What a completion costs beyond these few lines is done in its guest's time.
+    /// Events handled before this core comes to whatever else it has to do: others may submit as fast as the disk works,
+    /// and a card's data may have to be copied.
+    const TURN: u32 = 16;
     let mut interrupted = cause == Cause::Interrupt;
     let mut next = || {
         let mut disk = DISK.lock();
@@ -301,9 +321,8 @@ fn serve(cause: Cause) -> bool {
             None => disk.next_waiting().map(|who| (who, None)),
         }
     };
-    let mut any = false;
-    while let Some((who, event)) = next() {
-        any = true;
+    for events in 0..TURN {
+        let Some((who, event)) = next() else { return events != 0 };
         match event {
             Some((_, Err(DiskError::Lost))) => mourn(),
             Some((_, Err(error))) => complain(who, error),
@@ -311,7 +330,9 @@ fn serve(cause: Cause) -> bool {
         }
         tell(who, event, cause);
     }
-    any
+    // There may be more, of which the disk has nothing new to say.
+    gic::pend_spi(IntId(INTERRUPT.load(Ordering::Relaxed)));
+    true
 }
 
 #[cold]

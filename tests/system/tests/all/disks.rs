@@ -1,5 +1,6 @@
 //! Which disks a guest sees, and what it may do with them.
 
+use tessera_control::Value;
 use tessera_system_tests::artefacts::{read, write};
 use tessera_system_tests::{
     Boot, DiskFault, EMULATED, EVERY, GICV3, Guest, Machine, Partition, Qemu, Scene, Target, VIRT,
@@ -17,6 +18,7 @@ tests! {
         what_a_guest_writes_lands_in_its_partition_and_nowhere_else,
         a_partition_that_is_given_twice_by_different_names_has_the_first_guest,
         a_damaged_partition_table_is_replaced_by_its_backup_and_said_so,
+        who_uses_the_disk_is_who_it_interrupts,
         a_board_without_a_disk_starts_the_guests_that_want_none;
     VIRT:
         // A card is made with all partitions that its bundle names.
@@ -126,6 +128,34 @@ fn two_guests_write_and_read_back_at_the_same_time(machine: Machine) {
             target.shell(guest, "dmesg | grep -E 'I/O error|EXT4-fs (error|warning)' || true");
         assert_eq!(log, "");
     }
+}
+
+fn who_uses_the_disk_is_who_it_interrupts(machine: Machine) {
+    let scene = Scene::new(machine, "interrupted");
+    // The one that has no disk has the core that Tessera was started on.
+    let guests = [Guest::debian("web", &[0]), Guest::debian("db", &[1]).disk("db")];
+    let mut target = scene.start(&guests, &[Partition::ext4("db", 16, "db")]);
+    for guest in ["web", "db"] {
+        target.prompt(guest);
+    }
+    target.shell("web", "(while :; do :; done) & true");
+    let write = "(while :; do dd if=/dev/zero of=/mnt/f bs=4k count=64 conv=fsync 2>/dev/null; done) & true";
+    target.shell("db", write);
+    let device = |load: &[Value], name| {
+        let row = load.iter().find(|row| row["record"] == "exits" && row["name"] == name);
+        row.and_then(|row| row["device"].as_u64()).expect("`top` counts the exits of each guest")
+    };
+    // What is counted in a second depends on the host; a few interrupts are of the console's UART.
+    let (mut web, mut db) = (0, 0);
+    for _ in 0..60 {
+        let load = target.ask("top");
+        web += device(&load, "web");
+        db += device(&load, "db");
+        if web + db > 200 {
+            break;
+        }
+    }
+    assert!(web < db / 4, "{web} interrupts of devices on web's core, {db} on db's");
 }
 
 fn a_legacy_disk_of_the_board_serves_as_well(machine: Machine) {

@@ -101,7 +101,7 @@ fn a_core_that_is_stuck_is_found_by_another(machine: Machine) {
     target.let_panic();
     // It comes without a label, so it counts as said by whoever has the focus. The other guest's core is not named: it answers.
     target.line("web", "TESSERA PANIC on core");
-    target.line("web", "core 1 is stuck in EL2: it has not answered for 10 s");
+    target.line("web", "core 1 is stuck in EL2: it has not answered for 1");
     target.line("web", "#0 0x");
     target.line("web", "#1 0x");
     assert_eq!(target.end(), 1, "the exit status tells of no failure");

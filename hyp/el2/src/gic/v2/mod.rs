@@ -38,6 +38,7 @@ mod gicd {
     pub const LINES: u32 = 0x1f;
     pub const ISENABLER: u64 = 0x100;
     pub const ICENABLER: u64 = 0x180;
+    pub const ISPENDR: u64 = 0x200;
     pub const ICPENDR: u64 = 0x280;
     pub const ICACTIVER: u64 = 0x380;
     pub const IPRIORITYR: u64 = 0x400;
@@ -159,14 +160,27 @@ pub fn init_cpu(cpu: CpuId) {
 
 /// Lets SPI `intid` interrupt core `cpu`; whether it does.
 pub fn enable_spi(intid: IntId, cpu: CpuId, edge: bool) -> bool {
-    let kick = KICKS.get(usize::from(cpu.0)).map_or(0, |kick| kick.load(Ordering::Relaxed));
     let n = u64::from(intid.0);
+    route_spi(intid, cpu);
     let _setup = SETUP.lock();
-    // A byte of targets an interrupt, and two bits of configuration, of which the upper says edge (4.3.12, 4.3.13).
-    set_field(gicd::ITARGETSR + n / 4 * 4, 8 * (intid.0 % 4), 0xff, kick >> gicd::TARGETS_SHIFT);
+    // Two bits of configuration an interrupt, of which the upper says edge (4.3.13).
     set_field(gicd::ICFGR + n / 16 * 4, 2 * (intid.0 % 16), 0b11, u32::from(edge) << 1);
     write(&GICD, gicd::ISENABLER + n / 32 * 4, 1 << (intid.0 % 32));
     read(&GICD, gicd::ISENABLER + n / 32 * 4) >> (intid.0 % 32) & 1 != 0
+}
+
+/// Lets SPI `intid` interrupt core `cpu`.
+pub fn route_spi(intid: IntId, cpu: CpuId) {
+    let kick = KICKS.get(usize::from(cpu.0)).map_or(0, |kick| kick.load(Ordering::Relaxed));
+    let n = u64::from(intid.0);
+    let _setup = SETUP.lock();
+    // A byte of targets an interrupt (4.3.12).
+    set_field(gicd::ITARGETSR + n / 4 * 4, 8 * (intid.0 % 4), 0xff, kick >> gicd::TARGETS_SHIFT);
+}
+
+/// Makes SPI `intid` pending.
+pub fn pend_spi(intid: IntId) {
+    write(&GICD, gicd::ISPENDR + u64::from(intid.0) / 32 * 4, 1 << (intid.0 % 32));
 }
 
 /// Changes one field of a register that has those of several interrupts.

@@ -20,11 +20,17 @@ use crate::{barrier, memory};
 
 static DRIVER: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
 
+/// The distributor's registers in the direct map, once it is set up.
+static GICD: AtomicU64 = AtomicU64::new(0);
+/// GICD_ISPENDR<n>.
+const ISPENDR: u64 = 0x200;
+
 /// ICC_SGI1R_EL1 that kicks each core (IHI 0069 12.2.20).
 static KICKS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
 /// Sets the distributor up, and knows the redistributors of `cpus` cores from `gicr` on.
 pub fn init_board(gicd: Pa, gicr: Pa, cpus: usize) {
+    GICD.store(memory::direct(gicd), Ordering::Relaxed);
     let gicd = memory::direct(gicd) as *mut Gicd;
     let gicr = memory::direct(gicr) as *mut GicrSgi;
     let (Some(gicd), Some(gicr)) = (NonNull::new(gicd), NonNull::new(gicr)) else { return };
@@ -91,6 +97,23 @@ pub fn enable_spi(intid: IntId, core: &PerCpu, edge: bool) -> bool {
     let _ = distributor.set_trigger(id, trigger);
     distributor.set_routing(id, Some(core.mpidr.load(Ordering::Relaxed))).is_ok()
         && distributor.enable_interrupt(id, true).is_ok()
+}
+
+/// Lets SPI `intid` interrupt `core`.
+pub fn route_spi(intid: IntId, core: &PerCpu) {
+    if let Some(driver) = DRIVER.lock().as_mut() {
+        let id = GicIntId::spi(intid.0 - FIRST_SPI);
+        let mpidr = core.mpidr.load(Ordering::Relaxed);
+        let _ = driver.distributor().set_routing(id, Some(mpidr));
+    }
+}
+
+/// Makes SPI `intid` pending, which the crate has nothing for.
+pub fn pend_spi(intid: IntId) {
+    let at = GICD.load(Ordering::Relaxed) + ISPENDR + u64::from(intid.0) / 32 * 4;
+    // SAFETY: a register of the distributor, mapped as device memory since before SPIs were enabled. It changes only
+    // the interrupts whose bit is written as one, so it does not get into the driver's way.
+    unsafe { core::ptr::write_volatile(at as *mut u32, 1 << (intid.0 % 32)) };
 }
 
 /// Keeps SPI `intid` from interrupting.
