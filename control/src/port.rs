@@ -1,11 +1,13 @@
 //! A serial port with a board's console behind it.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{
     ControlModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr,
 };
@@ -42,6 +44,15 @@ pub fn open(path: &Path) -> Result<File, String> {
     Ok(port)
 }
 
+/// A pair of pseudo-terminals, which pass for the two ends of a serial cable: this side, and the other side's name.
+pub fn pair() -> io::Result<(File, PathBuf)> {
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&near)?;
+    unlockpt(&near)?;
+    let far = ptsname(&near, Vec::new())?.into_string().map_err(io::Error::other)?;
+    Ok((File::from(near), far.into()))
+}
+
 /// Raw, 8 data bits, no parity, 1 stop bit, no handshake, and no end when the other side hangs up.
 fn set_up(port: &File) -> Result<(), Errno> {
     let mut settings = tcgetattr(port)?;
@@ -72,26 +83,14 @@ fn others() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
     use super::*;
-
-    fn pair() -> (File, PathBuf) {
-        let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&near).unwrap();
-        unlockpt(&near).unwrap();
-        let far = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
-        (File::from(near), far.into())
-    }
 
     #[test]
     fn a_port_that_cannot_be_used_is_told_with_the_reason() {
         let error = |path: &Path| open(path).unwrap_err();
         assert!(error(Path::new("/dev/ttyNONE")).contains("plugged in"));
         assert!(error(Path::new("/dev/null")).contains("is no serial port"));
-        let (_near, far) = pair();
+        let (_near, far) = pair().unwrap();
         let _other = open(&far).unwrap();
         assert!(error(&far).contains("is in use"));
     }

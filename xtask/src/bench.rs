@@ -49,21 +49,6 @@ const COUNTING: &[&str] = &["-icount", "shift=0,sleep=off"];
 /// What the guest needs and the bundle gives it.
 const CORES: &str = "2";
 const MEMORY: &str = "1G";
-/// Two vCPUs that own their cores, as the peers that Tessera is compared with had them.
-const CONFIGURATION: &str = r#"/dts-v1/;
-/ {
-	compatible = "tessera,config";
-	bench {
-		compatible = "tessera,vm";
-		vcpus = <2>;
-		cpus = <0 1>;
-		cpu-policy = "dedicated";
-		memory = "64M";
-		kernel = "bench.img";
-		disk { partition = "web"; read-only; };
-	};
-};
-"#;
 /// The guest's last line.
 const DONE: &str = "BENCH-DONE";
 
@@ -112,7 +97,30 @@ fn count(
 
 /// Packs the guest with its configuration.
 fn pack(workspace: &Workspace) -> Result<PathBuf> {
-    bundled(workspace, "bench", CONFIGURATION)
+    // Two vCPUs that own their cores, as the peers that Tessera is compared with had them.
+    let disk = "disk { partition = \"web\"; read-only; };";
+    bundled(workspace, "bench", &configuration("0 1", "64M", "bench.img", disk))
+}
+
+/// A configuration with one guest, on the cores of these numbers; `more` is what else its node has.
+fn configuration(cores: &str, memory: &str, kernel: &str, more: &str) -> String {
+    let vcpus = cores.split(' ').count();
+    format!(
+        r#"/dts-v1/;
+/ {{
+	compatible = "tessera,config";
+	bench {{
+		compatible = "tessera,vm";
+		vcpus = <{vcpus}>;
+		cpus = <{cores}>;
+		cpu-policy = "dedicated";
+		memory = "{memory}";
+		kernel = "{kernel}";
+		{more}
+	}};
+}};
+"#
+    )
 }
 
 /// Packs a configuration whose file names are relative to `target/guests`.

@@ -7,6 +7,22 @@
     .balign 0x80
     stp     x0, x1, [sp]
     stp     x2, x3, [sp, #16]
+    save_from_x4
+    \why
+    mrs     x2, elr_el2
+    mrs     x4, cntpct_el0
+    ldp     x22, x19, [sp, #{trace}]
+    stp     x20, x2, [x22], #{record}
+    stp     x4, x0, [x22, #-16]
+    and     x4, x22, #~{ring}
+    str     x4, [sp, #{trace}]
+    ldp     x9, x29, [sp, #{host}]
+    mov     sp, x9
+    b       guest_exited
+.endm
+
+// Stores X4 to X30 at their places in a frame at SP that begins with X0.
+.macro save_from_x4
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
     stp     x8, x9, [sp, #64]
@@ -21,17 +37,6 @@
     stp     x26, x27, [sp, #208]
     stp     x28, x29, [sp, #224]
     str     x30, [sp, #240]
-    \why
-    mrs     x2, elr_el2
-    mrs     x4, cntpct_el0
-    ldp     x22, x19, [sp, #{trace}]
-    stp     x20, x2, [x22], #{record}
-    stp     x4, x0, [x22, #-16]
-    and     x4, x22, #~{ring}
-    str     x4, [sp, #{trace}]
-    ldp     x9, x29, [sp, #{host}]
-    mov     sp, x9
-    b       guest_exited
 .endm
 
 // An exception of the hypervisor itself: never returns. The stack may be what failed, so the panic stack takes over;
@@ -79,20 +84,7 @@ own_exception_common:
     mov     x2, sp
     mov     sp, x1
     stp     x2, x0, [sp, #248]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
-    str     x30, [sp, #240]
+    save_from_x4
     mrs     x0, tpidr_el1
     mrs     x1, tpidrro_el0
     stp     x0, x1, [sp]

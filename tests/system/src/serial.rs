@@ -186,21 +186,13 @@ impl Read for Console {
 mod tests {
     use std::io::Write;
 
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use tessera_control::port::pair;
 
     use super::*;
 
-    fn pair() -> (File, PathBuf) {
-        let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&near).unwrap();
-        unlockpt(&near).unwrap();
-        let far = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
-        (File::from(near), far.into())
-    }
-
     #[test]
     fn bytes_come_as_they_were_sent_and_the_end_says_why() {
-        let (mut near, far) = pair();
+        let (mut near, far) = pair().unwrap();
         let mut console = Console { port: open(&far).unwrap(), stop: Arc::default() };
         near.write_all(b"a\r\n\x03\x04\x11").unwrap();
         let mut bytes = [0; 16];
@@ -213,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_told_to_stop_does() {
-        let (_near, far) = pair();
+        let (_near, far) = pair().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let mut console = Console { port: open(&far).unwrap(), stop: stop.clone() };
         let reader = thread::spawn(move || console.read(&mut [0; 1]).unwrap());

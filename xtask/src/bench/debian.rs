@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use super::board::Board;
 use super::machine::Machine;
-use super::{bundled, rows};
+use super::{bundled, configuration, rows};
 use crate::guests::Guests;
 use crate::progress::step;
 use crate::workspace::Workspace;
@@ -28,21 +28,6 @@ const CORES: &str = "1";
 const GUEST_MEMORY: &str = "256M";
 const MEMORY: &str = "1G";
 const BOOTARGS: &str = "console=ttyAMA0 quiet hostname=bench";
-const CONFIGURATION: &str = r#"/dts-v1/;
-/ {
-	compatible = "tessera,config";
-	bench {
-		compatible = "tessera,vm";
-		vcpus = <1>;
-		cpus = <0>;
-		cpu-policy = "dedicated";
-		memory = "256M";
-		kernel = "debian/vmlinuz";
-		ramdisk = "debian/initrd.img";
-		bootargs = "console=ttyAMA0 quiet hostname=bench";
-	};
-};
-"#;
 /// How long the monitor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,7 +46,9 @@ pub fn run(workspace: &Workspace, board: Board) -> Result<(Option<u64>, u64)> {
         })
     });
     let native = native.transpose()?;
-    let bundle = bundled(workspace, "bench-debian", CONFIGURATION)?;
+    let more = format!("ramdisk = \"debian/initrd.img\"; bootargs = \"{BOOTARGS}\";");
+    let bundle = configuration("0", GUEST_MEMORY, "debian/vmlinuz", &more);
+    let bundle = bundled(workspace, "bench-debian", &bundle)?;
     let tessera = step(&format!("counting Debian's boot on {name} under Tessera"), || {
         let mut qemu = board.tessera(workspace, CORES, MEMORY)?;
         qemu.args(["-append", "tessera.bench", "-initrd"]).arg(bundle);

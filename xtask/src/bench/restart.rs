@@ -7,30 +7,17 @@ use anyhow::Result;
 use super::board::Board;
 use super::machine::Machine;
 use super::rows::Measured;
-use super::{CORES, COUNTING, MEMORY, bundled, rows};
+use super::{CORES, COUNTING, MEMORY, bundled, configuration, rows};
 use crate::progress::step;
 use crate::workspace::Workspace;
 
-const CONFIGURATION: &str = r#"/dts-v1/;
-/ {
-	compatible = "tessera,config";
-	bench {
-		compatible = "tessera,vm";
-		vcpus = <1>;
-		cpus = <0>;
-		cpu-policy = "dedicated";
-		memory = "256M";
-		kernel = "bench.img";
-		bootargs = "restart";
-	};
-};
-"#;
 /// What Tessera's line about it begins with.
 pub const LINE: &str = "| restart: ";
 
 /// Lets a guest of 256 MiB restart once.
 pub fn run(workspace: &Workspace, board: Board) -> Result<Measured> {
-    let bundle = bundled(workspace, "bench-restart", CONFIGURATION)?;
+    let bundle = configuration("0", "256M", "bench.img", "bootargs = \"restart\";");
+    let bundle = bundled(workspace, "bench-restart", &bundle)?;
     step(&format!("counting a restart on {}", board.name()), || {
         let mut qemu = board.tessera(workspace, CORES, MEMORY)?;
         qemu.args(["-append", "tessera.bench", "-initrd"]).arg(&bundle);

@@ -131,14 +131,7 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
     let mut problems = Problems::default();
     let root = fdt.root();
     let mut reader = Reader::new(root, &mut problems);
-    reader.only(&[
-        "compatible",
-        "#address-cells",
-        "#size-cells",
-        "model",
-        keys::SWITCH,
-        keys::MONITOR,
-    ]);
+    reader.only(&ROOT_PROPERTIES);
     if !root.is_compatible("tessera,config") {
         reader.problem(
             Some("compatible"),
@@ -169,8 +162,12 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
     config
 }
 
+/// What the root may have.
+pub(crate) const ROOT_PROPERTIES: [&str; 6] =
+    ["compatible", "#address-cells", "#size-cells", "model", keys::SWITCH, keys::MONITOR];
+
 /// What a guest's node may have.
-const GUEST_PROPERTIES: [&str; 16] = {
+pub(crate) const GUEST_PROPERTIES: [&str; 16] = {
     let [autostart, depends_on, restart, restart_limit, stop_timeout] = lifecycle::PROPERTIES;
     [
         "compatible",
@@ -191,6 +188,9 @@ const GUEST_PROPERTIES: [&str; 16] = {
         stop_timeout,
     ]
 };
+
+/// What a disk's node may have.
+pub(crate) const DISK_PROPERTIES: [&str; 2] = ["partition", "read-only"];
 
 /// Reads one guest; all its problems are noted, not just the first.
 fn parse_vm<'a>(
@@ -382,7 +382,7 @@ fn parse_disks<'a>(reader: &mut Reader<'a, '_>, node: Node<'a>) -> Vec<DiskConfi
             );
             break;
         }
-        reader.only(&["partition", "read-only"]);
+        reader.only(&DISK_PROPERTIES);
         for below in child.children() {
             reader.below(below).problem(None, "is unknown; a disk has no nodes below it".into());
         }

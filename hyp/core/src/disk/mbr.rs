@@ -178,29 +178,7 @@ mod tests {
     use super::*;
     use crate::disk::model::Random;
     use crate::disk::partitions::FindError;
-
-    /// A disk of which only the tables are there.
-    struct Tables {
-        tables: Vec<(u64, Sector)>,
-        sectors: u64,
-        reads: u32,
-    }
-
-    impl BlockRead for Tables {
-        type Error = &'static str;
-        fn sectors(&self) -> u64 {
-            self.sectors
-        }
-        fn read(&mut self, sector: u64, into: &mut [Sector]) -> Result<(), Self::Error> {
-            self.reads += 1;
-            for (at, to) in (sector..).zip(into) {
-                assert!(at < self.sectors);
-                let table = self.tables.iter().find(|(place, _)| *place == at);
-                *to = table.map_or(Sector::default(), |(_, table)| *table);
-            }
-            Ok(())
-        }
-    }
+    use crate::disk::sparse::SparseDisk;
 
     type Raw = (u8, u32, u32);
     const NONE: Raw = (0, 0, 0);
@@ -218,12 +196,12 @@ mod tests {
         sector
     }
 
-    fn disk(tables: &[(u64, &[Raw])]) -> Tables {
-        let tables = tables.iter().map(|(at, entries)| (*at, table(entries))).collect();
-        Tables { tables, sectors: 100_000, reads: 0 }
+    fn disk(tables: &[(u64, &[Raw])]) -> SparseDisk {
+        let written = tables.iter().map(|(at, entries)| (*at, table(entries))).collect();
+        SparseDisk { written, ..SparseDisk::new(100_000) }
     }
 
-    fn places(disk: &mut Tables) -> Vec<(u32, u64, u64)> {
+    fn places(disk: &mut SparseDisk) -> Vec<(u32, u64, u64)> {
         let found = Partitions::read(disk).unwrap();
         found.partitions.iter().map(|p| (p.number, p.first, p.sectors)).collect()
     }
@@ -263,10 +241,10 @@ mod tests {
     #[test]
     fn a_boot_sector_of_a_file_system_is_no_table() {
         let mut fat = disk(&[(0, &PRIMARY)]);
-        fat.tables[0].1.0[ENTRIES] = 0xe9;
+        fat.written[0].1.0[ENTRIES] = 0xe9;
         assert_eq!(Partitions::read(&mut fat).unwrap_err(), TableError::NoTable);
         let mut unsigned = disk(&[(0, &PRIMARY)]);
-        unsigned.tables[0].1.0[SIGNATURE] = 0;
+        unsigned.written[0].1.0[SIGNATURE] = 0;
         assert_eq!(Partitions::read(&mut unsigned).unwrap_err(), TableError::NoTable);
     }
 
@@ -320,7 +298,7 @@ mod tests {
             for _ in 0..1 + random.below(3) {
                 let at = SIGNATURE - 1 - random.below(66) as usize;
                 let byte = [random.next() as u8, 0, 5, 0xff][random.below(4) as usize];
-                disk.tables[random.below(4) as usize].1.0[at] = byte;
+                disk.written[random.below(4) as usize].1.0[at] = byte;
             }
             if let Ok(found) = Partitions::read(&mut disk) {
                 good += 1;

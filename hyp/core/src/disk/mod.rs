@@ -23,6 +23,8 @@ pub(crate) mod model;
 pub mod partitions;
 pub mod sdhci;
 mod shared;
+#[cfg(any(test, feature = "fake"))]
+pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;
 pub mod virtio_blk;

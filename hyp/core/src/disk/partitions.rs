@@ -190,4 +190,4 @@ pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// Bytes of a sector as an index.
-pub(super) const SECTOR: usize = SECTOR_SIZE as usize;
+pub(crate) const SECTOR: usize = SECTOR_SIZE as usize;

@@ -20,19 +20,6 @@ const AVAIL: u64 = RAM + 0x200;
 const USED: u64 = RAM + 0x300;
 const EVENTS: u64 = RAM + 0x400;
 
-const REGISTERS: [u64; 10] = [
-    reg::STATUS,
-    reg::QUEUE_SEL,
-    reg::QUEUE_NUM,
-    reg::QUEUE_READY,
-    reg::QUEUE_NOTIFY,
-    reg::QUEUE_DESC,
-    reg::QUEUE_DRIVER,
-    reg::QUEUE_DEVICE,
-    reg::DRIVER_FEATURES,
-    reg::INTERRUPT_ACK,
-];
-
 struct Guest {
     hw: FakeHw,
     ram: GuestRam,
@@ -97,7 +84,7 @@ pub fn run(bytes: &[u8]) -> usize {
             }
             3 => {
                 let wild = what & 0x30 == 0;
-                let offset = if wild { choices.below(0x200) } else { choices.pick(&REGISTERS) };
+                let offset = if wild { choices.below(0x200) } else { choices.pick(&reg::WRITTEN) };
                 let size = if wild { 1 << choices.below(4) } else { 4 };
                 let value = if what & 0x40 == 0 { choices.next() } else { choices.byte().into() };
                 guest.store(offset, size, value);

@@ -6,12 +6,11 @@ use alloc::vec::Vec;
 
 use super::{Choices, Random};
 use crate::addr::Ipa;
+use crate::disk::Sector;
 use crate::disk::crc32::{crc32, update};
-use crate::disk::partitions::{BlockRead, Partitions};
-use crate::disk::{SECTOR_SIZE, Sector};
+use crate::disk::partitions::{Partitions, SECTOR};
+use crate::disk::sparse::SparseDisk;
 use crate::image::{Kernel, place};
-
-const SECTOR: usize = SECTOR_SIZE as usize;
 
 /// A kernel file. Where its first byte is odd, what follows is packed into a sound gzip stream first. What is unpacked is
 /// never more than allowed, and a packed kernel is judged as an unpacked one. Returns whether it is a kernel.
@@ -67,50 +66,14 @@ pub fn kernel_seeds() -> Vec<Vec<u8>> {
     vec![with(0), with(1), packed]
 }
 
-/// A disk of which only some sectors are not empty.
-struct Disk {
-    sectors: u64,
-    written: Vec<(u64, [u8; SECTOR])>,
-    reads: u32,
-}
-
-impl Disk {
-    fn sector(&mut self, at: u64) -> &mut [u8; SECTOR] {
-        let place = self.written.iter().position(|(place, _)| *place == at);
-        let place = place.unwrap_or_else(|| {
-            self.written.push((at, [0; SECTOR]));
-            self.written.len() - 1
-        });
-        &mut self.written[place].1
-    }
-
-    /// Puts the checksums of the GPT whose header is at `header` right (UEFI 2.10 5.3.2).
-    fn mend(&mut self, header: u64, entries: u64) {
-        let all: Vec<Sector> = (entries..entries + 32).map(|at| Sector(*self.sector(at))).collect();
-        let head = self.sector(header);
-        head[88..92].copy_from_slice(&crc32(&all, 32 * SECTOR).to_le_bytes());
-        head[16..20].fill(0);
-        let crc = !update(!0, &head[..92]);
-        head[16..20].copy_from_slice(&crc.to_le_bytes());
-    }
-}
-
-impl BlockRead for Disk {
-    type Error = &'static str;
-
-    fn sectors(&self) -> u64 {
-        self.sectors
-    }
-
-    fn read(&mut self, sector: u64, into: &mut [Sector]) -> Result<(), Self::Error> {
-        self.reads += 1;
-        for (at, to) in (sector..).zip(into) {
-            assert!(at < self.sectors, "sector {at} of {}", self.sectors);
-            let found = self.written.iter().find(|(place, _)| *place == at);
-            *to = Sector(found.map_or([0; SECTOR], |(_, bytes)| *bytes));
-        }
-        Ok(())
-    }
+/// Puts the checksums of the GPT whose header is at `header` right (UEFI 2.10 5.3.2).
+fn mend(disk: &mut SparseDisk, header: u64, entries: u64) {
+    let all: Vec<Sector> = (entries..entries + 32).map(|at| Sector(*disk.sector(at))).collect();
+    let head = disk.sector(header);
+    head[88..92].copy_from_slice(&crc32(&all, 32 * SECTOR).to_le_bytes());
+    head[16..20].fill(0);
+    let crc = !update(!0, &head[..92]);
+    head[16..20].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Places of the GPT that [`partitions`] begins with: header, entries, and both for the backup.
@@ -131,7 +94,7 @@ pub fn partitions(bytes: &[u8]) -> usize {
         room.zip(&value[..len]).for_each(|(byte, new)| *byte = *new);
     }
     if how & 2 != 0 {
-        TABLES.iter().for_each(|&(header, entries)| disk.mend(header, entries));
+        TABLES.iter().for_each(|&(header, entries)| mend(&mut disk, header, entries));
     }
     if how & 4 != 0 {
         disk.sectors = u64::from(how >> 3) * 80;
@@ -150,8 +113,8 @@ pub fn partitions(bytes: &[u8]) -> usize {
     found.partitions.len()
 }
 
-fn mbr() -> Disk {
-    let mut disk = Disk { sectors: LAST + 1, written: Vec::new(), reads: 0 };
+fn mbr() -> SparseDisk {
+    let mut disk = SparseDisk::new(LAST + 1);
     let mut entry = |sector: u64, n: usize, kind: u8, first: u32, count: u32| {
         let table = disk.sector(sector);
         let at = 446 + 16 * n;
@@ -168,8 +131,8 @@ fn mbr() -> Disk {
     disk
 }
 
-fn gpt() -> Disk {
-    let mut disk = Disk { sectors: LAST + 1, written: Vec::new(), reads: 0 };
+fn gpt() -> SparseDisk {
+    let mut disk = SparseDisk::new(LAST + 1);
     let first = disk.sector(0);
     first[450] = 0xee;
     first[510..].copy_from_slice(&[0x55, 0xaa]);
@@ -191,7 +154,7 @@ fn gpt() -> Disk {
             head[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         (head[80], head[84]) = (128, 128);
-        disk.mend(header, entries);
+        mend(&mut disk, header, entries);
     }
     disk
 }

@@ -18,19 +18,6 @@ const WINDOW: Window = Window { first: 40, sectors: 80, read_only: false };
 /// Bytes of the machine: below, the guest's RAM and memory that is nobody's; above, what the disk's driver takes.
 const MEMORY: usize = 2 << 20;
 
-const REGISTERS: [u64; 10] = [
-    reg::STATUS,
-    reg::QUEUE_READY,
-    reg::QUEUE_NUM,
-    reg::QUEUE_SEL,
-    reg::QUEUE_DESC,
-    reg::QUEUE_DRIVER,
-    reg::QUEUE_DEVICE,
-    reg::DRIVER_FEATURES,
-    reg::DRIVER_FEATURES_SEL,
-    reg::INTERRUPT_ACK,
-];
-
 /// A program: requests, good and bad; bytes in rings and tables; stores to registers; a disk that is slow. Its first byte
 /// says what kind of disk the board has. Nothing outside the guest's RAM or its partition changes, and a reset comes to
 /// its end. Returns how many requests reached the disk.
@@ -72,7 +59,7 @@ fn step(choices: &mut Choices<'_>, board: &mut Board<'_>) {
         4 | 5 => spoil(choices, board),
         6 => {
             let wild = what & 0x30 == 0;
-            let offset = if wild { choices.below(0x200) } else { choices.pick(&REGISTERS) };
+            let offset = if wild { choices.below(0x200) } else { choices.pick(&reg::WRITTEN) };
             let values = [0, 1, 2, 15, 128, DESC, AVAIL, USED, RAM + RAM_SIZE - 16];
             let value = if what & 0x40 == 0 { choices.next() } else { choices.pick(&values) };
             let _ = board.store(0, offset, value);

@@ -20,7 +20,7 @@ use crate::lock::Mutex;
 
 pub use policy::{After, LONGEST_WAIT, Policy, Restart, SHORT_LIFE};
 pub use reason::{StopReason, Verdict};
-pub use table::{Action, Refusal, Request, STATES, State};
+pub use table::{Action, Refusal, Request, State};
 
 /// What the cores of a guest have to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,10 +4,9 @@ use core::fmt;
 
 /// Why a guest stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
 pub enum StopReason {
     /// It switched itself off (PSCI SYSTEM_OFF).
-    Off = 1,
+    Off,
     /// It asked for a reset (PSCI SYSTEM_RESET).
     Reset,
     /// It asked for a warm or vendor-specific reset (PSCI SYSTEM_RESET2), as Linux does for `reboot=warm`.
@@ -34,22 +33,6 @@ pub enum StopReason {
 
 use StopReason::*;
 
-/// All of them, in the order of their numbers.
-const ALL: [StopReason; 12] = [
-    Off,
-    Reset,
-    WarmReset,
-    AllCpusOff,
-    SystemError,
-    UnexpectedExit,
-    LostVectors,
-    WatchdogReset,
-    WatchdogStop,
-    NotLoaded,
-    Killed,
-    ResetFromOutside,
-];
-
 /// What a reason means for the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -64,11 +47,6 @@ pub enum Verdict {
 }
 
 impl StopReason {
-    /// The reason of this number.
-    pub fn from_number(number: u8) -> Option<Self> {
-        ALL.get(usize::from(number).checked_sub(1)?).copied()
-    }
-
     /// What becomes of the guest.
     pub const fn verdict(self) -> Verdict {
         match self {
@@ -121,20 +99,5 @@ impl fmt::Display for StopReason {
             Killed => "it was killed from outside",
             ResetFromOutside => "it was reset from outside",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_reason_has_a_number_of_its_own() {
-        assert_eq!(StopReason::from_number(0), None);
-        for (number, reason) in (1..).zip(ALL) {
-            assert_eq!(reason as u8, number);
-            assert_eq!(StopReason::from_number(number), Some(reason));
-        }
-        assert_eq!(StopReason::from_number(ALL.len() as u8 + 1), None);
     }
 }

@@ -160,20 +160,11 @@ impl<D: Device> Driver<D> {
             [random.next(), random.below(20), RAM + random.below(RAM_SIZE + 64), RAM - 8, 0xffff];
         let value = values[random.below(5) as usize];
         if random.below(3) == 0 {
-            let registers = [
-                reg::STATUS,
-                reg::QUEUE_READY,
-                reg::QUEUE_NUM,
-                reg::QUEUE_SEL,
-                reg::QUEUE_DESC,
-                reg::QUEUE_DRIVER,
-                reg::QUEUE_DEVICE,
-                reg::DRIVER_FEATURES,
-                reg::QUEUE_NOTIFY,
-                reg::CONFIG,
-                random.below(0x200),
-            ];
-            let offset = registers[random.below(11) as usize];
+            let offset = match random.below(13) {
+                0 => random.below(0x200),
+                1 => reg::CONFIG,
+                _ => reg::WRITTEN[random.below(reg::WRITTEN.len() as u64) as usize],
+            };
             let size = [1, 2, 4, 4, 4, 8][random.below(6) as usize];
             self.store_sized(offset, size, value);
             self.device.load(random.below(0x200), size);

@@ -137,6 +137,16 @@ impl<const N: usize> Transport<N> {
         self.fault.take()
     }
 
+    /// A load from the device's window, whose configuration space is `config`. Control registers are 32 bits wide and
+    /// aligned; others read as 0 there.
+    #[inline]
+    pub fn load(&self, config: &[u8], offset: u64, size: u8) -> u64 {
+        if offset >= reg::CONFIG {
+            return read_config(config, offset - reg::CONFIG, size);
+        }
+        if size != 4 { 0 } else { u64::from(self.read(offset)) }
+    }
+
     /// The value of a control register, below [`reg::CONFIG`]. What is not there reads as 0.
     #[inline]
     pub fn read(&self, offset: u64) -> u32 {
@@ -265,7 +275,7 @@ const fn half(features: u64, select: u32) -> u32 {
 
 /// Reads `size` bytes (1, 2, 4 or 8) of a configuration space, 0 beyond its end (VIRTIO 1.3 2.5).
 #[inline]
-pub fn read_config(config: &[u8], offset: u64, size: u8) -> u64 {
+fn read_config(config: &[u8], offset: u64, size: u8) -> u64 {
     let mut bytes = [0; 8];
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(config.len());
     let there = config.get(from..).unwrap_or(&[]);

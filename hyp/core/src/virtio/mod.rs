@@ -81,6 +81,22 @@ pub mod reg {
     pub const CONFIG_GENERATION: u64 = 0x0fc;
     /// The device's own configuration from here on.
     pub const CONFIG: u64 = 0x100;
+
+    /// For tests and fuzz targets: what drivers write.
+    #[cfg(any(test, feature = "fake"))]
+    pub(crate) const WRITTEN: [u64; 11] = [
+        STATUS,
+        QUEUE_SEL,
+        QUEUE_NUM,
+        QUEUE_READY,
+        QUEUE_NOTIFY,
+        QUEUE_DESC,
+        QUEUE_DRIVER,
+        QUEUE_DEVICE,
+        DRIVER_FEATURES_SEL,
+        DRIVER_FEATURES,
+        INTERRUPT_ACK,
+    ];
 }
 
 /// Value of [`reg::MAGIC`]: "virt" in little-endian order.

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use tessera_control::port::pair;
 
 /// The board's end, while it is switched on.
 type Plug = Arc<Mutex<Option<UnixStream>>>;
@@ -44,7 +44,7 @@ fn serve(directory: &Path) -> io::Result<()> {
         }
     }
     let board = UnixListener::bind(&uart)?;
-    let (mut port, name) = make_port()?;
+    let (mut port, name) = pair()?;
     // Kept open, or what the other side does not have open would read as an error here.
     let open = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
     let mut settings = tcgetattr(&open)?;
@@ -62,15 +62,6 @@ fn serve(directory: &Path) -> io::Result<()> {
         *lock(&plug) = None;
     }
     Ok(())
-}
-
-/// A pair of pseudo-terminals: this side, and the other side's name.
-fn make_port() -> io::Result<(File, PathBuf)> {
-    let port = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    grantpt(&port)?;
-    unlockpt(&port)?;
-    let name = ptsname(&port, Vec::new())?.into_string().map_err(io::Error::other)?;
-    Ok((File::from(port), name.into()))
 }
 
 /// What is typed to a board that is off is lost.

@@ -10,12 +10,18 @@ use crate::fuzz::{Choices, Random};
 pub struct Words {
     /// Names of nodes.
     pub nodes: &'static [&'static str],
-    /// Names of properties.
-    pub properties: &'static [&'static str],
+    /// Names of properties, in one list or more.
+    pub properties: &'static [&'static [&'static str]],
     /// Texts as values.
     pub texts: &'static [&'static str],
     /// Numbers in values.
     pub cells: &'static [u32],
+}
+
+impl Words {
+    fn properties(&self) -> impl Iterator<Item = &'static str> {
+        self.properties.iter().copied().flatten().copied()
+    }
 }
 
 /// Bytes of a header of version 17 (DTSpec 5.2), and of the empty reservation block.
@@ -61,9 +67,8 @@ fn build(choices: &mut Choices<'_>, words: &Words) -> Vec<u8> {
             }
             _ if has_children => {}
             _ => {
-                let name = choices.below(words.properties.len() as u64) as usize;
-                let before: usize =
-                    words.properties[..name].iter().map(|name| name.len() + 1).sum();
+                let name = choices.below(words.properties().count() as u64) as usize;
+                let before: usize = words.properties().take(name).map(|name| name.len() + 1).sum();
                 let value = value(choices, words);
                 put(&mut structure, token::PROP);
                 put(&mut structure, value.len() as u32);
@@ -79,8 +84,7 @@ fn build(choices: &mut Choices<'_>, words: &Words) -> Vec<u8> {
 }
 
 fn with_header(structure: &[u8], words: &Words) -> Vec<u8> {
-    let strings: Vec<u8> =
-        words.properties.iter().flat_map(|name| name.bytes().chain([0])).collect();
+    let strings: Vec<u8> = words.properties().flat_map(|name| name.bytes().chain([0])).collect();
     let (first, len) = (HEADER + RESERVATIONS, structure.len());
     let total = first + len + strings.len();
     let header = [MAGIC as usize, total, first, first + len, HEADER, 17, 16, 0, strings.len(), len];

@@ -12,7 +12,10 @@ use sha2::{Digest, Sha256};
 use super::Choices;
 use crate::board::{Board, Range};
 use crate::bundle::{Bundle, CONFIG, PATH, PIECES, piece_hashes};
-use crate::config::{BoardFacts, MAX_GUESTS, PartitionFacts, check_board, check_files, parse};
+use crate::config::{
+    BoardFacts, DISK_PROPERTIES, GUEST_PROPERTIES, MAX_GUESTS, PartitionFacts, ROOT_PROPERTIES,
+    check_board, check_files, parse,
+};
 use crate::fdt::{Fdt, Writer};
 
 /// What a board's tree may have.
@@ -37,7 +40,7 @@ const BOARD: Words = Words {
         "psci",
         "fw@6",
     ],
-    properties: &[
+    properties: &[&[
         "#address-cells",
         "#size-cells",
         "compatible",
@@ -58,7 +61,7 @@ const BOARD: Words = Words {
         "no-map",
         "rng-seed",
         "dma-coherent",
-    ],
+    ]],
     texts: &[
         "memory",
         "cpu",
@@ -91,31 +94,7 @@ const BOARD: Words = Words {
 /// What a configuration may have.
 const CONFIGURATION: Words = Words {
     nodes: &["web", "db", "disk", "disk-base", "tessera", "a name", "net"],
-    properties: &[
-        "compatible",
-        "#address-cells",
-        "#size-cells",
-        "model",
-        "vcpus",
-        "cpus",
-        "cpu-policy",
-        "memory",
-        "kernel",
-        "ramdisk",
-        "bootargs",
-        "console",
-        "partition",
-        "read-only",
-        "restart",
-        "restart-limit",
-        "autostart",
-        "depends-on",
-        "control",
-        "watchdog",
-        "stop-timeout",
-        "monitor-key",
-        "switch-key",
-    ],
+    properties: &[&ROOT_PROPERTIES, &GUEST_PROPERTIES, &DISK_PROPERTIES],
     texts: &[
         "tessera,config",
         "tessera,vm",

@@ -21,7 +21,7 @@ use crate::addr::Ipa;
 use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError, Tag, Window};
 use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
-use crate::virtio::mmio::{Transport, Written, read_config};
+use crate::virtio::mmio::{Transport, Written};
 use crate::virtio::queue::QueueError;
 use crate::virtio::reg;
 
@@ -106,13 +106,10 @@ impl VirtioBlk {
         }
     }
 
-    /// A load from the device's window. Control registers are 32 bits wide and aligned; others read as 0 there.
+    /// A load from the device's window.
     #[inline]
     pub fn mmio_read(&self, offset: u64, size: u8) -> u64 {
-        if offset >= reg::CONFIG {
-            return read_config(&self.config, offset - reg::CONFIG, size);
-        }
-        if size != 4 { 0 } else { u64::from(self.transport.read(offset)) }
+        self.transport.load(&self.config, offset, size)
     }
 
     /// A store to the device's window. `submit` gives a request to the board's disk.

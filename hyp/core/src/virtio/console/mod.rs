@@ -10,7 +10,7 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::mmio::{Transport, Written, read_config};
+use super::mmio::{Transport, Written};
 use super::queue::QueueError;
 use super::{chain, reg};
 use crate::guest_mem::GuestRam;
@@ -120,12 +120,9 @@ impl ControlPort {
         self.transport.take_fault()
     }
 
-    /// A load from the device's window. Control registers are 32 bits wide and aligned; others read as 0 there.
+    /// A load from the device's window.
     pub fn mmio_read(&self, offset: u64, size: u8) -> u64 {
-        if offset >= reg::CONFIG {
-            return read_config(&CONFIG, offset - reg::CONFIG, size);
-        }
-        if size != 4 { 0 } else { u64::from(self.transport.read(offset)) }
+        self.transport.load(&CONFIG, offset, size)
     }
 
     /// A store to the device's window.

@@ -9,7 +9,7 @@
 //! press that comes before the driver is not lost. No more than one waits: a button that is down cannot be pressed again.
 
 use super::chain;
-use super::mmio::{Transport, Written, read_config};
+use super::mmio::{Transport, Written};
 use super::queue::QueueError;
 use super::reg;
 use crate::guest_mem::GuestRam;
@@ -126,12 +126,9 @@ impl PowerButton {
         self.transport.take_fault()
     }
 
-    /// A load from the device's window. Control registers are 32 bits wide and aligned; others read as 0 there.
+    /// A load from the device's window.
     pub fn mmio_read(&self, offset: u64, size: u8) -> u64 {
-        if offset >= reg::CONFIG {
-            return read_config(&self.config(), offset - reg::CONFIG, size);
-        }
-        if size != 4 { 0 } else { u64::from(self.transport.read(offset)) }
+        self.transport.load(&self.config(), offset, size)
     }
 
     /// A store to the device's window; whether to pulse its interrupt.

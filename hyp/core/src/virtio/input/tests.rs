@@ -206,5 +206,5 @@ fn no_bytes_in_rings_or_registers_lead_to_a_panic_or_a_write_outside_ram() {
         let memory = guest.hw.memory.borrow();
         assert!(memory[RAM_SIZE as usize..].iter().all(|&byte| byte == 0));
     }
-    assert!(pressed > 1000 && broken > 1000, "both were tried: {pressed} {broken}");
+    assert!(pressed > 1000 && broken > 900, "both were tried: {pressed} {broken}");
 }
