@@ -17,6 +17,7 @@ pub mod control;
 pub mod counters;
 pub mod deadlines;
 pub mod disk;
+pub mod errand;
 pub mod exit;
 pub mod fdt;
 pub mod frames;

@@ -5,11 +5,11 @@
 
 use alloc::format;
 use alloc::string::String;
-use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use tessera_core::addr::VcpuSet;
 use tessera_core::deadlines::Slot;
 use tessera_core::disk::partitions::Partition;
+use tessera_core::errand::Errand;
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::life::Change;
@@ -23,28 +23,24 @@ use crate::hw::{El2, FRAMES};
 use crate::{guests, memory, power, usage};
 
 /// The monitor at the board's terminal. Taken before every other lock, and only tried.
-static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal::new());
-/// There is something that whoever is at it has not seen.
-static NEWS: AtomicBool = AtomicBool::new(false);
+static TERMINAL: Errand<Terminal> = Errand::new(Terminal::new());
+/// How often a second the monitor looks again while others leave word for it.
+const AGAIN_HZ: u64 = 1000;
 /// What became of guests.
 static EVENTS: Mutex<Events> = Mutex::new(Events::new());
 
 /// Does what the monitor has to do, a bounded piece of it. Nothing may be locked.
 pub fn run() {
-    NEWS.store(true, Ordering::Relaxed);
-    // Bounded: others' news are few, and each is left by a core that then does something else.
-    while NEWS.load(Ordering::Relaxed) {
-        // Either this core sees that nobody is at it, or who is sees the news after it let go.
-        fence(Ordering::SeqCst);
-        let Some(mut terminal) = TERMINAL.try_lock() else { return };
-        NEWS.store(false, Ordering::Relaxed);
+    let done = TERMINAL.run(|terminal| {
         collect_events();
         terminal.work(&Board, &Desk);
-        let until = terminal.waits_until();
-        drop(terminal);
-        El2.set_deadline(Slot::Board, until);
-        fence(Ordering::SeqCst);
-    }
+        terminal.waits_until()
+    });
+    // Where another is at it, he looks again.
+    let Some((until, word)) = done else { return };
+    // A guest with a control port can leave word as fast as it is read, so this core's own guest has a turn in between.
+    let soon = word.then(|| El2.now().saturating_add(El2.counter_hz() / AGAIN_HZ));
+    El2.set_deadline(Slot::Board, soon.into_iter().chain(until).min());
 }
 
 /// Serves the control port of a guest, after one of its vCPUs stored to it; whether there is more to do at once. Nothing may

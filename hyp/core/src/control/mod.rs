@@ -5,8 +5,9 @@
 //! of the guest whose deadline came, or that was told.
 
 use alloc::string::String;
-use core::sync::atomic::{AtomicBool, Ordering, fence};
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::errand::Errand;
 use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
 use crate::lock::Mutex;
@@ -31,14 +32,12 @@ pub struct Served {
     pub more: bool,
 }
 
-/// A guest's control port. The session's lock is taken before every other, and only tried; the port's is a device's.
+/// A guest's control port. The conversation's lock is taken before every other, and only tried; the port's is a device's.
 #[derive(Debug)]
 pub struct Control {
     /// The device.
     pub port: Mutex<ControlPort>,
-    session: Mutex<Session>,
-    /// There is something that whoever serves the port has not seen.
-    news: AtomicBool,
+    session: Errand<Session>,
     /// The program is told what happens, and when ([`Control::wants_events`]).
     events: AtomicBool,
 }
@@ -54,8 +53,7 @@ impl Control {
     pub fn new() -> Self {
         Self {
             port: Mutex::new(ControlPort::new()),
-            session: Mutex::new(Session::new(Asker::Guest)),
-            news: AtomicBool::new(false),
+            session: Errand::new(Session::new(Asker::Guest)),
             events: AtomicBool::new(false),
         }
     }
@@ -68,23 +66,19 @@ impl Control {
     /// When the port is to be served although nothing came, on the board's counter.
     pub fn waits_until(&self) -> Option<u64> {
         // Whoever is at it asks afterwards.
-        self.session.try_lock()?.waits_until()
+        self.session.look(Session::waits_until)?
     }
 
     /// Answers what the guest with this `ram` asks: a bounded piece of it. Nothing may be locked.
     pub fn serve(&self, world: &impl World, hw: &impl Hw, ram: &GuestRam) -> Served {
-        self.news.store(true, Ordering::Relaxed);
-        // Either this core sees that nobody is at it, or who is sees the news after it let go.
-        fence(Ordering::SeqCst);
-        let Some(mut session) = self.session.try_lock() else { return Served::default() };
-        self.news.store(false, Ordering::Relaxed);
-        let mut served = Served::default();
-        served.more = self.work(&mut session, world, hw, ram, &mut served.interrupt);
-        self.events.store(session.wants_events(), Ordering::Relaxed);
-        drop(session);
-        fence(Ordering::SeqCst);
-        served.more |= self.news.load(Ordering::Relaxed);
-        served
+        let served = self.session.run(|session| {
+            let mut served = Served::default();
+            served.more = self.work(session, world, hw, ram, &mut served.interrupt);
+            self.events.store(session.wants_events(), Ordering::Relaxed);
+            served
+        });
+        let (served, word) = served.unwrap_or_default();
+        Served { more: served.more | word, ..served }
     }
 
     /// As [`Control::serve`], with the session in hand; whether there is more.
