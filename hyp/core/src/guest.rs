@@ -55,6 +55,8 @@ pub struct Guest {
     pub counters: Arc<GuestCounters>,
     /// It is to start as soon as those run that it depends on.
     pub waits: AtomicBool,
+    /// Whoever asks for something holds it until that is under way: what two ask for at once happens one after the other.
+    asking: Mutex<()>,
     vm: Mutex<Option<Arc<Vm>>>,
     last_failure: Mutex<Option<Failure>>,
     /// Registers of each vCPU, from when it last ended, stood still, or was looked at.
@@ -94,6 +96,7 @@ impl Guest {
             random: Mutex::new(random),
             counters: Arc::new(GuestCounters::new(config.vcpus())),
             waits: AtomicBool::new(config.life.autostart),
+            asking: Mutex::new(()),
             vm: Mutex::new(None),
             last_failure: Mutex::new(None),
             snapshots: [const { Mutex::new(None) }; MAX_VCPUS],
@@ -144,9 +147,12 @@ impl Guest {
 
     /// Somebody outside asks for something. Granted, it is under way when this returns.
     pub fn ask(&self, request: Request, hw: &impl Hw) -> Result<Action, Refusal> {
+        let _turn = self.asking.lock();
+        // Held before it is asked: no other life begins to run while this one is held, and that one was not meant.
+        let held = self.vm();
         let action = self.life.ask(request, hw.now(), hw.counter_hz())?;
         self.waits.store(false, Ordering::Relaxed);
-        if let Some(vm) = self.vm() {
+        if let Some(vm) = held.or_else(|| self.vm()) {
             match action {
                 Action::Leave => vm.attention.stop(),
                 Action::Pause => vm.attention.pause(),
@@ -203,5 +209,55 @@ impl Guest {
     /// The last failure of the guest, whatever happened since.
     pub fn last_failure(&self) -> Option<Failure> {
         self.last_failure.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::AtomicU32;
+    use std::thread;
+
+    use super::*;
+    use crate::addr::Pa;
+    use crate::hw::fake::FakeHw;
+    use crate::{machine, monitor};
+
+    #[test]
+    fn what_two_ask_for_at_once_happens_one_after_the_other() {
+        const ROUNDS: u32 = 20_000;
+        let guest = &monitor::fake::Fake::default().guests[0];
+        let hw = || FakeHw::new(Pa(0), 1 << 20);
+        assert_eq!(guest.ask(Request::Start, &hw()), Ok(Action::Build));
+        guest.install(Arc::new(machine::tests::vm()));
+        guest.life.begin_clearing();
+        assert!(guest.life.begin_running(0));
+        let vm = guest.vm().unwrap();
+        // Nobody is on, so a pause is over as soon as somebody resumes it.
+        vm.services.psci.power.switch_off(VcpuId(0));
+        let insist = |request, hw: &FakeHw| {
+            while guest.ask(request, hw).is_err() {
+                thread::yield_now();
+            }
+            hw.events();
+        };
+        let (resumed, mut stuck) = (AtomicU32::new(0), 0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let hw = hw();
+                for round in 1..=ROUNDS {
+                    insist(Request::Resume, &hw);
+                    resumed.store(round, Ordering::Release);
+                }
+            });
+            let hw = hw();
+            for round in 1..=ROUNDS {
+                insist(Request::Pause, &hw);
+                while resumed.load(Ordering::Acquire) < round {
+                    thread::yield_now();
+                }
+                stuck += u32::from(vm.attention.pauses());
+            }
+        });
+        assert_eq!(stuck, 0, "it ran, and its cores stood still");
     }
 }

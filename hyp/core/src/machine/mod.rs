@@ -7,7 +7,7 @@
 mod devices;
 mod mmio;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use mmio::device_at;
 

@@ -147,6 +147,11 @@ fn exits() -> Exits<FakeHw> {
     Exits::new(hw, vm)
 }
 
+/// A life of a guest, for tests of what is done with one.
+pub(crate) fn vm() -> Vm {
+    exits().vm
+}
+
 /// As [`exits`], on a board with a GICv2.
 fn exits_v2() -> Exits<FakeHw> {
     let mut guest = exits();
