@@ -7,6 +7,7 @@
 //! is cleared by all of them, chunk by chunk. Each life is made from the configuration as if there had been none before.
 //! Idea not taken: a core that waits for the others at EL2. Nobody spins; whoever has nothing to do sleeps until kicked.
 
+mod facts;
 mod policy;
 mod reason;
 mod table;
@@ -18,6 +19,7 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::Mutex;
 
+pub use facts::{Change, Due, Facts};
 pub use policy::{After, LONGEST_WAIT, Policy, Restart, SHORT_LIFE};
 pub use reason::{StopReason, Verdict};
 pub use table::{Action, Refusal, Request, State};
@@ -53,47 +55,6 @@ impl Phase {
     }
 }
 
-/// What is known of a guest's life; times are the board's counter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Facts {
-    /// Where it is.
-    pub state: State,
-    /// Since when.
-    pub since: u64,
-    /// When this life began to run, or the last one did.
-    pub began: u64,
-    /// Lives that ran.
-    pub starts: u64,
-    /// Starts without a request from outside.
-    pub restarts: u32,
-    /// Why the last life ended, and when.
-    pub last_end: Option<(StopReason, u64)>,
-    /// When a restart is due that waits.
-    pub wake_at: Option<u64>,
-}
-
-/// What is due by the clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Due {
-    /// Nothing yet.
-    Nothing,
-    /// The back-off is over: build.
-    Build,
-    /// It was asked to stop and does not listen. It runs on.
-    NotListening,
-}
-
-/// A change of a guest's state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// Where it is since.
-    pub state: State,
-    /// Why its life ends or ended, where it does.
-    pub reason: Option<StopReason>,
-    /// When, on the board's counter.
-    pub at: u64,
-}
-
 /// Changes that are kept for whoever tells them, should that one be slow.
 const CHANGES_MAX: usize = 16;
 
@@ -110,6 +71,8 @@ struct Inner {
     stop_by: Option<u64>,
     /// Restarts after short lives, one after the other.
     in_a_row: u32,
+    /// No life follows this one.
+    last: bool,
 }
 
 /// The life of one guest, shared by its cores.
@@ -157,6 +120,7 @@ impl Life {
                 asked: false,
                 stop_by: None,
                 in_a_row: 0,
+                last: false,
             }),
         }
     }
@@ -230,6 +194,11 @@ impl Life {
         Ok(action)
     }
 
+    /// No life follows this one by itself, however it ends: the board goes off.
+    pub fn be_the_last(&self) {
+        self.inner.lock().last = true;
+    }
+
     /// This life ends, for a reason of its own. `true` where this call decided that: the caller makes its cores leave.
     pub fn end(&self, reason: StopReason, now: u64) -> bool {
         let mut inner = self.inner.lock();
@@ -266,7 +235,11 @@ impl Life {
         if seconds >= SHORT_LIFE {
             inner.in_a_row = 0;
         }
-        let after = self.policy.after(reason, inner.asked, seconds, inner.in_a_row);
+        let after = match (inner.last, reason.verdict()) {
+            (false, _) => self.policy.after(reason, inner.asked, seconds, inner.in_a_row),
+            (true, Verdict::Crashed) => After::Crashed,
+            (true, _) => After::Stopped,
+        };
         inner.facts.last_end = Some((reason, now));
         inner.stop_by = None;
         match after {

@@ -166,3 +166,20 @@ fn each_change_of_state_is_told_once_with_its_reason() {
     }
     assert!(core::iter::from_fn(|| life.take_change()).count() <= CHANGES_MAX);
 }
+
+#[test]
+fn after_the_last_life_comes_none_however_it_ends() {
+    let always = Policy { restart: Restart::Always, limit: 9 };
+    for (reason, after) in [
+        (StopReason::Reset, After::Stopped),
+        (StopReason::WatchdogReset, After::Stopped),
+        (StopReason::Off, After::Stopped),
+        (StopReason::AllCpusOff, After::Crashed),
+    ] {
+        let life = running(1, always);
+        life.be_the_last();
+        assert!(life.end(reason, 10) && life.park());
+        assert_eq!(life.ended(20, HZ), (reason, after));
+        assert!(life.state().is_down() && life.deadline().is_none());
+    }
+}

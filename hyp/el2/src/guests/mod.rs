@@ -176,6 +176,8 @@ pub fn power_off() {
     let all = all().unwrap_or_default();
     for guest in all {
         guest.waits.store(false, Ordering::Relaxed);
+        // One that starts anew at its power button would never be down.
+        guest.life.be_the_last();
         // Who cannot be asked is not, and who is down already does not mind.
         if guest.ask(Request::Stop, &El2).is_err() && guest.life.state() != State::Stopping {
             let _ = guest.ask(Request::Kill, &El2);

@@ -14,7 +14,8 @@ tests! {
     VIRT:
         a_guest_that_is_killed_at_any_moment_disturbs_nobody,
         time_stands_still_for_a_guest_that_is_paused,
-        guests_start_when_those_run_that_they_wait_for;
+        guests_start_when_those_run_that_they_wait_for,
+        poweroff_ends_the_board_whatever_guests_make_of_their_power_buttons;
 }
 
 /// A guest that starts quickly, says so and waits.
@@ -239,4 +240,18 @@ fn guests_start_when_those_run_that_they_wait_for(machine: Machine) {
     target.ask("vm start later");
     target.wait_state("last", "running");
     refused(&mut target, "vm start last", "it is running");
+}
+
+fn poweroff_ends_the_board_whatever_guests_make_of_their_power_buttons(machine: Machine) {
+    let scene = Scene::new(machine, "poweroff-all");
+    let again = Guest::rogue("again", &[0]).bootargs("rogue.only=0 rogue.end=reset");
+    let deaf = idle("deaf", &[1]).with("stop-timeout = <1>;");
+    let debian = Guest::debian("debian", &[2]).with("restart = \"always\";");
+    let mut target = scene.start(&[again, deaf, debian], &[]);
+    target.line("debian", "GUEST-READY debian");
+    target.line("tessera", "again starts anew");
+    target.ask("poweroff");
+    target.line("tessera", "deaf does not listen to its power button and is killed");
+    target.line("tessera", "all guests have stopped; the board goes off");
+    assert_eq!(target.end(), 0);
 }
