@@ -92,10 +92,13 @@ pub fn while_standing(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest) {
             if panic::is_panicking() {
                 power::halt();
             }
+            usage::kicked(&vcpu.observed.usage);
             if vm.disk_news.any() {
                 vm.take_disk_news(&El2, cpu::current_id());
             }
         }
+        // It came just before it was held, and comes again when it is let go.
+        VTIMER_INTID => gic::deactivate(taken),
         _ => other(vm, vcpu, guest, taken),
     }
 }

@@ -46,15 +46,21 @@ fn typed(id: VmId) {
 }
 
 fn note(device: Device, intid: IntId, useful: bool) {
+    if let Some(pause) = handled(device, intid, useful) {
+        switch_off(device, intid, pause);
+    }
+}
+
+/// Whether the line is to have a break. What follows from that takes other locks.
+fn handled(device: Device, intid: IntId, useful: bool) -> Option<Break> {
     let [disk, uart] = &mut *LINES.lock();
     let (line, off) = match device {
         Device::Disk => disk,
         Device::Uart => uart,
     };
-    if let Some(pause) = line.handled(useful, || (El2.now(), El2.counter_hz())) {
-        *off = intid;
-        switch_off(device, intid, pause);
-    }
+    let pause = line.handled(useful, || (El2.now(), El2.counter_hz()))?;
+    *off = intid;
+    Some(pause)
 }
 
 #[cold]

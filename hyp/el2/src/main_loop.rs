@@ -162,14 +162,7 @@ impl Seat {
         let life = &self.guest.life;
         if let Some(vm) = self.guest.vm() {
             // The disk may still write to the guest's memory.
-            while !vm.reset_disks() {
-                // To look, about once a second, whether the disk still does anything.
-                El2.set_deadline(Slot::Vcpu, Some(El2.now() + El2.counter_hz()));
-                sleep();
-                vm.take_disk_news(&El2, cpu::current_id());
-                guests::check_disk();
-            }
-            El2.set_deadline(Slot::Vcpu, None);
+            guests::drain(&vm, sleep);
         }
         if let Some(reason) = life.reason().filter(|reason| reason.is_failure()) {
             self.guest.keep_failure(reason, El2.now());
@@ -301,12 +294,13 @@ impl Seat {
     fn stand_still(&mut self, vm: &Vm) {
         self.keep_snapshot(vm);
         let stopped = el1::hold();
+        let usage = &self.vcpu.observed.usage;
+        usage.waits(El2.now());
         El2.set_deadline(Slot::Vcpu, None);
         let me = self.vcpu.id();
         loop {
             match vm.attention.stand(me, vm.vcpus_on(), &vm.clock, El2.now()) {
-                Standing::Wait if vm.attention.stops() => break,
-                Standing::Wait => {
+                Standing::Wait if !vm.attention.stops() => {
                     if vm.attention.take_clock() {
                         guests::watch(self.guest);
                     }
@@ -314,13 +308,14 @@ impl Seat {
                     barrier::wfi();
                     interrupt::while_standing(vm, &mut self.vcpu, self.guest);
                 }
-                Standing::Go => break,
+                Standing::Wait | Standing::Go => break,
                 Standing::GoAll => {
                     vm.kick_all(&El2);
                     break;
                 }
             }
         }
+        usage.woke(El2.now());
         self.vcpu.clock = *vm.clock.lock();
         el1::release(stopped, self.vcpu.clock.offset().unwrap_or(0));
         guests::watch(self.guest);

@@ -11,6 +11,7 @@ use tessera_core::attention::Attention;
 use tessera_core::board::{Board, Gic};
 use tessera_core::config::ConsoleKind;
 use tessera_core::control::Control;
+use tessera_core::deadlines::Slot;
 use tessera_core::guest::{DiskSeat, Guest};
 use tessera_core::guest_dt::Pmu;
 use tessera_core::guest_mem::{Extent, GuestRam};
@@ -28,10 +29,11 @@ use tessera_core::vtimer::Clock;
 use tessera_core::vuart::Vuart;
 use tessera_core::watchdog::Watchdog;
 
+use super::disk;
 use crate::boot::map;
 use crate::hw::{El2, FRAMES};
 use crate::sysreg::mrs;
-use crate::{id, memory, power};
+use crate::{cpu, id, memory, power};
 
 /// What the board has for all guests alike.
 pub struct Parts {
@@ -114,6 +116,23 @@ pub fn build(guest: &Guest) -> Result<Vm, String> {
         vgic: Vgic::new(config.vcpus(), parts.gic),
         counters: guest.counters.clone(),
     })
+}
+
+/// Waits, by `sleep`, until the disk has nothing of a life under way that all cores have left: it may still write to its
+/// memory.
+pub fn drain(vm: &Vm, sleep: impl Fn()) {
+    while !vm.reset_disks() {
+        // Some may have come while this core had left and others had not, and the kick for it is gone.
+        if vm.disk_news.any() {
+            vm.take_disk_news(&El2, cpu::current_id());
+            continue;
+        }
+        // To look, about once a second, whether the disk still does anything.
+        El2.set_deadline(Slot::Vcpu, Some(El2.now() + El2.counter_hz()));
+        sleep();
+        disk::check();
+    }
+    El2.set_deadline(Slot::Vcpu, None);
 }
 
 /// Gives back what [`build`] took. No core of the guest is in the life, and its disks have nothing under way.

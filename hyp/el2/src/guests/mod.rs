@@ -21,11 +21,11 @@ use tessera_core::life::{Due, Request, State, StopReason, Verdict};
 use tessera_core::vm::Vm;
 
 pub use disk::{
-    check as check_disk, facts as disk_facts, interrupt as disk_interrupt, look as look_at_disk,
-    partitions, submit as disk_submit,
+    facts as disk_facts, interrupt as disk_interrupt, look as look_at_disk, partitions,
+    submit as disk_submit,
 };
 pub use files::help as help_hashing;
-pub use life::{build, give_back};
+pub use life::{build, drain, give_back};
 pub use load::{clear, load};
 
 use crate::hw::El2;

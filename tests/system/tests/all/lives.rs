@@ -210,6 +210,9 @@ fn time_stands_still_for_a_guest_that_is_paused(machine: Machine) {
     target.ask("vm pause web");
     target.wait_state("web", "paused");
     refused(&mut target, "vm stop web", "resume it first");
+    // Not known while a core has yet to take note that somebody looks.
+    let share = (0..20).find_map(|_| target.vm("web")["cpu_permille"].as_u64());
+    assert_eq!(share, Some(0), "its cores only wait");
     let began = std::time::Instant::now();
     target.let_run(Duration::from_secs(20));
     target.ask("vm resume web");
