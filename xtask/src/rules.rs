@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod links;
+mod promises;
 mod source;
 mod text;
 
@@ -45,6 +46,7 @@ impl File {
 pub fn check(root: &Path) -> Result<Vec<Problem>> {
     let files = files(root)?;
     let tests = source::TestModules::of(&files);
+    let functions = promises::Functions::of(&files);
     let mut found = Vec::new();
     for file in &files {
         found.extend(text::check(file));
@@ -52,6 +54,7 @@ pub fn check(root: &Path) -> Result<Vec<Problem>> {
             found.extend(source::check(file, &tests));
         } else if file.name.ends_with(".md") {
             found.extend(links::check(file, &files));
+            found.extend(promises::check(file, &functions));
         } else if file.name.ends_with("Cargo.toml") {
             found.extend(dependencies::check(file));
         }
