@@ -164,6 +164,8 @@ pub struct DiskCounters {
     pub bytes_written: Counter,
     /// Requests that the board's disk failed.
     pub errors: Counter,
+    /// Interrupts that the guest got of it.
+    pub interrupts: Counter,
 }
 
 impl DiskCounters {
@@ -191,6 +193,8 @@ pub struct GuestCounters {
     pub console_out: Counter,
     /// Bytes that were typed for it.
     pub console_in: Counter,
+    /// Interrupts of its UART: how often the line was raised. Written under the UART's lock.
+    pub console_interrupts: Counter,
 }
 
 impl GuestCounters {

@@ -30,6 +30,10 @@ pub struct Line {
     breaks: u32,
     /// When the break is over.
     until: Option<u64>,
+    /// All interrupts.
+    count: u64,
+    /// Those of them that were about nothing.
+    for_nothing: u64,
 }
 
 /// A line is to be switched off.
@@ -46,13 +50,14 @@ pub struct Break {
 impl Line {
     /// A line of which nothing is known yet.
     pub const fn new() -> Self {
-        Self { idle: 0, useful: 0, breaks: 0, until: None }
+        Self { idle: 0, useful: 0, breaks: 0, until: None, count: 0, for_nothing: 0 }
     }
 
     /// An interrupt was handled; `useful` says whether there was anything to do. `clock` gives the counter and its frequency:
     /// it is not asked when all is well. Returns what to do with the line, if anything.
     #[inline]
     pub fn handled(&mut self, useful: bool, clock: impl FnOnce() -> (u64, u64)) -> Option<Break> {
+        self.count += 1;
         if useful {
             self.idle = 0;
             if self.breaks > 0 {
@@ -61,10 +66,21 @@ impl Line {
             return None;
         }
         self.idle += 1;
+        self.for_nothing += 1;
         if self.idle < STUCK {
             return None;
         }
         Some(self.pause(clock()))
+    }
+
+    /// Interrupts since the board's start.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Those of [`Line::count`] that were about nothing.
+    pub fn for_nothing(&self) -> u64 {
+        self.for_nothing
     }
 
     /// When the break is over, if there is one.
@@ -159,6 +175,7 @@ mod tests {
         let mut board = Board::new();
         board.run(10 * HZ, |now| (true, now % 500 == 0));
         assert_eq!(board.breaks, []);
+        assert_eq!((board.line.count(), board.line.for_nothing()), (10 * HZ, 10 * HZ / 500 * 499));
     }
 
     #[test]

@@ -155,6 +155,9 @@ impl Vm {
     /// that two changes arrive in their order.
     pub(crate) fn uart_line(&self, hw: &impl Hw, line: Option<bool>) {
         if let Some(high) = line {
+            if high {
+                self.counters.console_interrupts.add(1);
+            }
             let intid = IntId(layout::UART_INTID);
             self.kick_others(hw, self.vgic.set_spi_level(intid, high));
         }
@@ -197,8 +200,15 @@ impl Vm {
             }
         };
         if interrupt {
-            self.virtio_interrupt(hw, slot);
+            self.disk_interrupt(hw, slot);
         }
+    }
+
+    /// The interrupt of disk `slot`. Called under its lock.
+    #[inline]
+    pub(crate) fn disk_interrupt(&self, hw: &impl Hw, slot: u8) {
+        self.count_disk(slot, |disk| disk.interrupts.add(1));
+        self.virtio_interrupt(hw, slot);
     }
 
     /// Passes a request of disk `slot` on to the board's disk. Called under the lock of the former.

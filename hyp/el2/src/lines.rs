@@ -6,6 +6,7 @@ use tessera_core::addr::{IntId, VmId};
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::lock::Mutex;
+use tessera_core::monitor::LineFacts;
 use tessera_core::storm::{Break, Line};
 
 use crate::hw::El2;
@@ -18,7 +19,19 @@ enum Device {
     Uart,
 }
 
-/// The lines, and which interrupt was switched off.
+impl Device {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Uart => "UART",
+        }
+    }
+}
+
+/// In the order of [`LINES`].
+const DEVICES: [Device; 2] = [Device::Disk, Device::Uart];
+
+/// The lines, and which interrupt each is: 0 where there was none yet.
 static LINES: Mutex<[(Line, IntId); 2]> = Mutex::new([(Line::new(), IntId(0)); 2]);
 
 /// Handles an interrupt of a device of the board.
@@ -54,13 +67,12 @@ fn note(device: Device, intid: IntId, useful: bool) {
 /// Whether the line is to have a break. What follows from that takes other locks.
 fn handled(device: Device, intid: IntId, useful: bool) -> Option<Break> {
     let [disk, uart] = &mut *LINES.lock();
-    let (line, off) = match device {
+    let (line, at) = match device {
         Device::Disk => disk,
         Device::Uart => uart,
     };
-    let pause = line.handled(useful, || (El2.now(), El2.counter_hz()))?;
-    *off = intid;
-    Some(pause)
+    *at = intid;
+    line.handled(useful, || (El2.now(), El2.counter_hz()))
 }
 
 #[cold]
@@ -68,12 +80,9 @@ fn switch_off(device: Device, intid: IntId, pause: Break) {
     gic::disable_spi(intid);
     care::look_at(pause.until);
     if pause.first {
-        let whose = match device {
-            Device::Disk => "the disk",
-            Device::Uart => "the console's UART",
-        };
+        let whose = device.name();
         log::error!(
-            "interrupt {intid} of {whose} stays asserted with nothing to do: it is switched off for {} ms, then tried again",
+            "interrupt {intid} of the board's {whose} stays asserted with nothing to do: it is switched off for {} ms, then tried again",
             pause.ms
         );
     }
@@ -93,4 +102,18 @@ pub fn look() -> Option<u64> {
         gic::unmask_spi(intid);
     }
     LINES.lock().iter().filter_map(|(line, _)| line.until()).min()
+}
+
+/// Line number `n` of those that have interrupted.
+pub fn facts(n: usize) -> Option<LineFacts> {
+    let lines = *LINES.lock();
+    let known = lines.iter().zip(DEVICES).filter(|((_, intid), _)| intid.0 != 0);
+    let ((line, intid), device) = { known }.nth(n)?;
+    Some(LineFacts {
+        intid: *intid,
+        device: device.name(),
+        count: line.count(),
+        for_nothing: line.for_nothing(),
+        off: line.until().is_some(),
+    })
 }

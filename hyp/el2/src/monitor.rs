@@ -14,13 +14,15 @@ use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::life::Change;
 use tessera_core::lock::Mutex;
-use tessera_core::monitor::{Command, DiskFacts, Event, Events, Memory, Terminal, Verb, World};
+use tessera_core::monitor::{
+    Command, DiskFacts, Event, Events, LineFacts, Memory, Terminal, Verb, World,
+};
 use tessera_core::vm::Vm;
 
 use crate::boot::map;
 use crate::console::{self, Desk};
 use crate::hw::{El2, FRAMES};
-use crate::{guests, memory, power, usage};
+use crate::{guests, lines, memory, power, usage};
 
 /// The monitor at the board's terminal. Taken before every other lock, and only tried.
 static TERMINAL: Errand<Terminal> = Errand::new(Terminal::new());
@@ -173,5 +175,9 @@ impl World for Board {
 
     fn partitions(&self) -> &[Partition] {
         guests::partitions()
+    }
+
+    fn line(&self, n: usize) -> Option<LineFacts> {
+        lines::facts(n)
     }
 }

@@ -212,7 +212,7 @@ fn virtio(
     let mut submit = |request: &_| vm.submit(hw, slot as u8, request);
     let effect = disk.mmio_write(offset, access.size(), value, hw, &vm.ram, &mut submit);
     if effect.interrupt {
-        vm.virtio_interrupt(hw, slot as u8);
+        vm.disk_interrupt(hw, slot as u8);
     }
     if effect.retry { Step::Resume } else { Step::Advance }
 }

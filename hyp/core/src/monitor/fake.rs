@@ -5,8 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use super::{Command, DiskFacts, Event, Events, Memory, World};
-use crate::addr::{CpuId, Pa, VcpuId, VmId};
+use super::{Command, DiskFacts, Event, Events, LineFacts, Memory, World};
+use crate::addr::{CpuId, IntId, Pa, VcpuId, VmId};
 use crate::config::{ConsoleKind, DiskConfig, Lifecycle, VmConfig};
 use crate::disk::Window;
 use crate::disk::partitions::{PartUuid, Partition};
@@ -129,5 +129,16 @@ impl World for Fake {
 
     fn partitions(&self) -> &[Partition] {
         &self.partitions
+    }
+
+    fn line(&self, n: usize) -> Option<LineFacts> {
+        let device = *["disk", "UART"].get(n)?;
+        Some(LineFacts {
+            intid: IntId(33 + n as u32),
+            device,
+            count: 7,
+            for_nothing: 2,
+            off: false,
+        })
     }
 }

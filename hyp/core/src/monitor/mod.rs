@@ -33,7 +33,7 @@ pub use session::{REQUEST_MAX, Session};
 pub use shell::{Shell, Wish};
 pub use terminal::{Port, Terminal};
 pub use verbs::{Asker, Command, Verb};
-pub use world::{DiskFacts, Event, Events, Memory, World};
+pub use world::{DiskFacts, Event, Events, LineFacts, Memory, World};
 
 /// The names of all guests, in their order.
 fn names(world: &impl World) -> Vec<&str> {

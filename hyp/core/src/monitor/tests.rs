@@ -193,6 +193,31 @@ fn a_person_sees_tables_that_fit_the_screen() {
 }
 
 #[test]
+fn interrupts_and_disks_are_told_with_how_often_and_how_much() {
+    let world = Fake::default();
+    let counters = &world.guests[0].counters;
+    (0..5).for_each(|_| counters.vcpus[1].exits.count(Cause::VirtualTimer));
+    counters.console_interrupts.add(6);
+    let disk = &counters.disks[0];
+    let counts = [&disk.requests, &disk.bytes_read, &disk.bytes_written, &disk.errors];
+    (1..).zip(counts).for_each(|(n, count)| count.add(n));
+    disk.interrupts.add(8);
+    world.guests[1].counters.disks[0].errors.add(10);
+    let lines = told(&mut Session::new(Asker::Program), &world, "1 irq\n2 disk\n").join("\n");
+    for want in [
+        r#""record":"line","interrupt":33,"of":"disk","count":7,"for_nothing":2,"off":false}"#,
+        r#""guest":"web","vcpu":1,"interrupt":27,"of":"virtual timer","enabled":null,"pending":null,"active":null,"count":5}"#,
+        r#""vcpu":1,"interrupt":30,"of":"physical timer","enabled":null,"pending":null,"active":null,"count":null}"#,
+        r#""interrupt":33,"of":"UART","enabled":null,"pending":null,"active":null,"count":6}"#,
+        r#""interrupt":48,"of":"disk","enabled":null,"pending":null,"active":null,"count":8}"#,
+        r#""requests":1,"read_bytes":2,"written_bytes":3,"errors":14}"#,
+        r#""requests":1,"read_bytes":2,"written_bytes":3,"errors":4}"#,
+    ] {
+        assert!(lines.contains(want), "{want} is not in {lines}");
+    }
+}
+
+#[test]
 fn the_memory_told_is_all_that_the_board_has() {
     let lines = asked("1 mem\n");
     let size = |line: &str| -> Option<u64> {

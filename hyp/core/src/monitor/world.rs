@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::verbs::Command;
-use crate::addr::VmId;
+use crate::addr::{IntId, VmId};
 use crate::disk::partitions::Partition;
 use crate::guest::Guest;
 use crate::life::{State, StopReason};
@@ -35,6 +35,8 @@ pub trait World {
     fn disk(&self) -> Option<DiskFacts>;
     /// The partitions of the board's disk.
     fn partitions(&self) -> &[Partition];
+    /// Interrupt line `n` of the board's devices, of those that have interrupted.
+    fn line(&self, n: usize) -> Option<LineFacts>;
 }
 
 /// RAM of the board, in bytes, as it is divided between those who are no guests.
@@ -58,6 +60,21 @@ pub struct Memory {
     pub firmware: u64,
     /// Free.
     pub free: u64,
+}
+
+/// The interrupt line of a device of the board.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineFacts {
+    /// Its interrupt.
+    pub intid: IntId,
+    /// Whose it is.
+    pub device: &'static str,
+    /// How often it interrupted.
+    pub count: u64,
+    /// How often of these there was nothing to do.
+    pub for_nothing: u64,
+    /// It is switched off for a while.
+    pub off: bool,
 }
 
 /// The board's disk.

@@ -6,11 +6,12 @@ use tessera_abi::layout;
 
 use crate::addr::{PAGE_SIZE, VcpuId};
 use crate::config::ConsoleKind;
+use crate::counters::{Cause, Counter, DiskCounters};
 use crate::disk::SECTOR_SIZE;
 use crate::disk::partitions::Partition;
 use crate::guest::Guest;
 use crate::monitor::record::{Record, Value};
-use crate::monitor::world::World;
+use crate::monitor::world::{LineFacts, World};
 
 /// Row `n` of where the memory is: the board's, then each guest's, then what is left and the sum.
 pub(super) fn memory(world: &impl World, n: usize) -> Option<Record> {
@@ -61,9 +62,25 @@ fn taken(guest: &Guest) -> (u64, u64) {
     (vm.ram.size(), u64::from(vm.stage2.table_frames()) * PAGE_SIZE)
 }
 
-/// Interrupt number `n` of those that guests' devices have, with its state.
+/// Interrupt number `n`: of the board's devices, then of those that guests have, with its state.
 pub(super) fn interrupts(world: &impl World, n: usize) -> Option<Record> {
-    world.guests().iter().flat_map(interrupts_of).nth(n).map(|interrupt| interrupt.record())
+    let lines = (0..).map_while(|n| world.line(n));
+    let known = lines.clone().count();
+    match n.checked_sub(known) {
+        None => { lines }.nth(n).map(|line| line_record(&line)),
+        Some(n) => {
+            world.guests().iter().flat_map(interrupts_of).nth(n).map(|interrupt| interrupt.record())
+        }
+    }
+}
+
+fn line_record(line: &LineFacts) -> Record {
+    Record::row("line")
+        .with("interrupt", u64::from(line.intid.0))
+        .with("of", line.device)
+        .with("count", line.count)
+        .with("for_nothing", line.for_nothing)
+        .with("off", Value::Flag(line.off))
 }
 
 /// An interrupt of a guest.
@@ -72,31 +89,47 @@ struct Interrupt<'a> {
     vcpu: Option<VcpuId>,
     intid: u32,
     what: String,
+    /// How often the guest got it, where that is counted.
+    count: Option<u64>,
 }
 
 /// Timers of each vCPU, then the devices.
 fn interrupts_of(guest: &Guest) -> impl Iterator<Item = Interrupt<'_>> {
-    use layout::{PMU_INTID, PTIMER_INTID, UART_INTID, VIRTIO_INTID, VTIMER_INTID};
+    use layout::*;
     let private = [
         (VTIMER_INTID, "virtual timer"),
         (PTIMER_INTID, "physical timer"),
         (PMU_INTID, "performance monitors"),
     ];
-    let vcpus = (0..guest.config.vcpus() as u8).map(VcpuId);
-    let private = vcpus.flat_map(move |vcpu| {
+    let vcpus = (0..).map(VcpuId).zip(&guest.counters.vcpus);
+    let private = vcpus.flat_map(move |(vcpu, observed)| {
         let of = move |(intid, what): (u32, &str)| Interrupt {
             guest,
             vcpu: Some(vcpu),
             intid,
             what: what.into(),
+            count: match intid {
+                VTIMER_INTID => Some(observed.exits.get(Cause::VirtualTimer)),
+                PMU_INTID => Some(observed.exits.get(Cause::Pmu)),
+                // It comes by the timer that Tessera's own deadlines come by.
+                _ => None,
+            },
         };
         private.into_iter().map(of)
     });
-    let uart = (guest.config.console == ConsoleKind::Pl011).then(|| (UART_INTID, "UART".into()));
-    let disks =
-        (0..).zip(&guest.config.disks).map(|(n, disk)| (VIRTIO_INTID + n, disk.name.clone()));
-    let shared = uart.into_iter().chain(disks);
-    private.chain(shared.map(|(intid, what)| Interrupt { guest, vcpu: None, intid, what }))
+    let shared = move |intid, what, count| Interrupt { guest, vcpu: None, intid, what, count };
+    let (config, counters) = (&guest.config, &guest.counters);
+    let uart = (config.console == ConsoleKind::Pl011)
+        .then(|| shared(UART_INTID, "UART".into(), Some(counters.console_interrupts.get())));
+    let watchdog =
+        config.watchdog.is_some().then(|| shared(WATCHDOG_INTID, "watchdog".into(), None));
+    let disks = (0..).zip(&config.disks).zip(&counters.disks).map(move |((n, disk), counted)| {
+        shared(VIRTIO_INTID + n, disk.name.clone(), Some(counted.interrupts.get()))
+    });
+    let virtio = |slot: u64| VIRTIO_INTID + slot as u32;
+    let button = shared(virtio(POWER_BUTTON_SLOT), "power button".into(), None);
+    let port = config.control.then(|| shared(virtio(CONTROL_SLOT), "control port".into(), None));
+    private.chain(uart).chain(watchdog).chain(disks).chain([button]).chain(port)
 }
 
 impl Interrupt<'_> {
@@ -116,6 +149,7 @@ impl Interrupt<'_> {
             .with("enabled", flag(|states| states.enabled))
             .with("pending", flag(|states| states.pending))
             .with("active", flag(|states| states.active))
+            .with("count", self.count)
     }
 }
 
@@ -129,7 +163,11 @@ pub(super) fn disk(world: &impl World, n: usize) -> Option<Record> {
                 .with("driver", disk.driver)
                 .with("state", if disk.lost { "lost" } else { "works" })
                 .with("read_only", Value::Flag(disk.read_only))
-                .with("size", Value::Bytes(disk.size)),
+                .with("size", Value::Bytes(disk.size))
+                .with("requests", total(world, |disk| &disk.requests))
+                .with("read", Value::Bytes(total(world, |disk| &disk.bytes_read)))
+                .with("written", Value::Bytes(total(world, |disk| &disk.bytes_written)))
+                .with("errors", total(world, |disk| &disk.errors)),
         ),
         Some(n) if n < partitions.len() => Some(partition(world, partitions.get(n)?)),
         Some(n) => {
@@ -141,6 +179,12 @@ pub(super) fn disk(world: &impl World, n: usize) -> Option<Record> {
             Some(guest_disk(guest, slot))
         }
     }
+}
+
+/// What was counted of all guests' disks.
+fn total(world: &impl World, of: impl Fn(&DiskCounters) -> &Counter) -> u64 {
+    let disks = world.guests().iter().flat_map(|guest| &guest.counters.disks);
+    disks.map(|disk| of(disk).get()).sum()
 }
 
 fn partition(world: &impl World, partition: &Partition) -> Record {
@@ -158,10 +202,17 @@ fn guest_disk(guest: &Guest, slot: usize) -> Record {
     let config = guest.config.disks.get(slot);
     let vm = guest.vm();
     let device = vm.as_ref().and_then(|vm| vm.disks.get(slot));
+    let count = |of: fn(&DiskCounters) -> &Counter| {
+        guest.counters.disks.get(slot).map_or(0, |disk| of(disk).get())
+    };
     Record::row("guest_disk")
         .with("guest", String::from(guest.name()))
         .with("disk", config.map(|disk| disk.name.clone()))
         .with("partition", config.map(|disk| disk.partition.clone()))
         .with("read_only", Value::Flag(config.is_some_and(|disk| disk.read_only)))
         .with("in_flight", device.map(|disk| u64::from(disk.lock().in_flight())))
+        .with("requests", count(|disk| &disk.requests))
+        .with("read", Value::Bytes(count(|disk| &disk.bytes_read)))
+        .with("written", Value::Bytes(count(|disk| &disk.bytes_written)))
+        .with("errors", count(|disk| &disk.errors))
 }
