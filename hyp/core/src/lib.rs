@@ -10,6 +10,7 @@ extern crate std;
 pub mod addr;
 pub mod attention;
 pub mod board;
+pub mod bucket;
 pub mod bundle;
 pub mod config;
 pub mod console;

@@ -12,7 +12,7 @@ use tessera_core::disk::partitions::Partition;
 use tessera_core::errand::Errand;
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
-use tessera_core::life::Change;
+use tessera_core::life::{Change, Telling};
 use tessera_core::lock::Mutex;
 use tessera_core::monitor::{
     Command, DiskFacts, Event, Events, LineFacts, Memory, Terminal, Verb, World,
@@ -34,9 +34,9 @@ static EVENTS: Mutex<Events> = Mutex::new(Events::new());
 /// Does what the monitor has to do, a bounded piece of it. Nothing may be locked.
 pub fn run() {
     let done = TERMINAL.run(|terminal| {
-        collect_events();
+        let more_events = collect_events();
         terminal.work(&Board, &Desk);
-        terminal.waits_until()
+        terminal.waits_until().into_iter().chain(more_events).min()
     });
     // Where another is at it, he looks again.
     let Some((until, word)) = done else { return };
@@ -65,18 +65,28 @@ pub fn serve(vm: &Vm) -> bool {
     more
 }
 
-/// Moves what guests' lives remember of their changes to where it is told from.
-fn collect_events() {
+/// Moves what guests' lives remember of their changes to where it is told from; when there is more of it.
+fn collect_events() -> Option<u64> {
     let before = next_event();
+    let (now, hz) = (El2.now(), El2.counter_hz());
+    let mut later = None;
     for guest in guests::all().unwrap_or_default() {
-        while let Some(change) = guest.life.take_change() {
-            let Change { at, state, reason } = change;
-            EVENTS.lock().add(Event { at, guest: guest.id, state, reason });
-        }
+        // Bounded: a guest may have so many told.
+        let again = loop {
+            match guest.life.take_change(now, hz) {
+                Telling::Now(Change { at, state, reason, left_out }) => {
+                    EVENTS.lock().add(Event { at, guest: guest.id, state, reason, left_out });
+                }
+                Telling::Later(again) => break Some(again),
+                Telling::Nothing => break None,
+            }
+        };
+        later = later.into_iter().chain(again).min();
     }
     if next_event() != before {
         guests::tell_control_ports();
     }
+    later
 }
 
 fn next_event() -> u64 {

@@ -9,44 +9,17 @@ use core::fmt;
 
 use super::Console;
 use crate::addr::VmId;
+use crate::bucket::{Bucket, Rate};
 
-/// Lines that pass at once.
-const BURST: u64 = 8;
-/// Seconds for which one more line passes.
-const SECONDS_A_LINE: u64 = 4;
+/// Lines that pass.
+const LINES: Rate = Rate { burst: 8, seconds: 4 };
 
 /// What a guest may still have said.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Quota {
-    /// The time at which the bucket is full again (generic cell rate algorithm, ITU-T I.371 A.1).
-    full_at: u64,
+    bucket: Bucket,
     /// Lines left out since one passed.
     left_out: u32,
-}
-
-/// Whether a line passes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
-    /// It does, after so many that did not; it may be the last one for a while.
-    Passes { left_out: u32, last: bool },
-    /// It does not.
-    LeftOut,
-}
-
-impl Quota {
-    /// Asks for one line at time `now` of a counter of `hz`.
-    fn ask(&mut self, now: u64, hz: u64) -> Verdict {
-        let price = hz.saturating_mul(SECONDS_A_LINE);
-        let full_at = self.full_at.max(now).saturating_add(price);
-        let owed = full_at - now;
-        if owed > price.saturating_mul(BURST) {
-            self.left_out = self.left_out.saturating_add(1);
-            return Verdict::LeftOut;
-        }
-        self.full_at = full_at;
-        let last = owed.saturating_add(price) > price.saturating_mul(BURST);
-        Verdict::Passes { left_out: core::mem::take(&mut self.left_out), last }
-    }
 }
 
 impl Console {
@@ -60,7 +33,11 @@ impl Console {
         text: fmt::Arguments<'_>,
     ) {
         let Some(quota) = self.quotas.get_mut(usize::from(vm.0)) else { return self.log(text) };
-        let Verdict::Passes { left_out, last } = quota.ask(now, hz) else { return };
+        let Ok(last) = quota.bucket.take(now, hz, LINES) else {
+            quota.left_out = quota.left_out.saturating_add(1);
+            return;
+        };
+        let left_out = core::mem::take(&mut quota.left_out);
         if left_out > 0 {
             self.log(format_args!("{left_out} lines about {name} were left out"));
         }
@@ -68,48 +45,5 @@ impl Console {
         if last {
             self.log(format_args!("more about {name} is left out while it comes this fast"));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HZ: u64 = 1000;
-
-    #[test]
-    fn a_burst_passes_and_then_a_line_every_few_seconds() {
-        let mut quota = Quota::default();
-        let mut passed = 0;
-        // A line every 10 ms for 400 seconds.
-        for now in (0..400 * HZ).step_by(10) {
-            passed += u64::from(quota.ask(now, HZ) != Verdict::LeftOut);
-        }
-        assert_eq!(passed, BURST - 1 + 400 / SECONDS_A_LINE);
-    }
-
-    #[test]
-    fn whoever_is_quiet_has_his_burst_again() {
-        let mut quota = Quota::default();
-        while quota.ask(0, HZ) != Verdict::LeftOut {}
-        let later = BURST * SECONDS_A_LINE * HZ;
-        assert_eq!(quota.ask(later, HZ), Verdict::Passes { left_out: 1, last: false });
-        for _ in 2..BURST {
-            assert_eq!(quota.ask(later, HZ), Verdict::Passes { left_out: 0, last: false });
-        }
-        assert_eq!(quota.ask(later, HZ), Verdict::Passes { left_out: 0, last: true });
-        assert_eq!(quota.ask(later, HZ), Verdict::LeftOut);
-    }
-
-    #[test]
-    fn a_clock_that_is_extreme_or_goes_back_stops_nothing() {
-        let mut quota = Quota::default();
-        for now in [u64::MAX, 0, u64::MAX - 1, 1] {
-            for _ in 0..20 {
-                let _ = quota.ask(now, u64::MAX);
-                let _ = quota.ask(now, 0);
-            }
-        }
-        assert_ne!(Quota::default().ask(u64::MAX / 2, HZ), Verdict::LeftOut);
     }
 }

@@ -118,7 +118,7 @@ impl Guest {
 
 /// The state of a guest changes.
 fn happens(guest: &Guest, state: State) {
-    let event = Event { at: 7, guest: VmId(0), state, reason: None };
+    let event = Event { at: 7, guest: VmId(0), state, reason: None, left_out: 0 };
     guest.device.world.events.borrow_mut().add(event);
 }
 

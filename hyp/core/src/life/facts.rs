@@ -31,14 +31,3 @@ pub enum Due {
     /// It was asked to stop and does not listen. It runs on.
     NotListening,
 }
-
-/// A change of a guest's state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// Where it is since.
-    pub state: State,
-    /// Why its life ends or ended, where it does.
-    pub reason: Option<StopReason>,
-    /// When, on the board's counter.
-    pub at: u64,
-}

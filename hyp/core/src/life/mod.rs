@@ -7,6 +7,7 @@
 //! is cleared by all of them, chunk by chunk. Each life is made from the configuration as if there had been none before.
 //! Idea not taken: a core that waits for the others at EL2. Nobody spins; whoever has nothing to do sleeps until kicked.
 
+mod changes;
 mod facts;
 mod policy;
 mod reason;
@@ -14,12 +15,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::Mutex;
 
-pub use facts::{Change, Due, Facts};
+use changes::Changes;
+pub use changes::{Change, Telling};
+pub use facts::{Due, Facts};
 pub use policy::{After, LONGEST_WAIT, Policy, Restart, SHORT_LIFE};
 pub use reason::{StopReason, Verdict};
 pub use table::{Action, Refusal, Request, State};
@@ -55,14 +57,11 @@ impl Phase {
     }
 }
 
-/// Changes that are kept for whoever tells them, should that one be slow.
-const CHANGES_MAX: usize = 16;
-
 #[derive(Debug)]
 struct Inner {
     facts: Facts,
-    /// Changes that were not told yet, the oldest first.
-    changes: VecDeque<Change>,
+    /// Changes that were not told yet.
+    changes: Changes,
     /// Why this life ends, from when that is decided.
     reason: Option<StopReason>,
     /// Somebody pressed its power button in this life.
@@ -115,7 +114,7 @@ impl Life {
             stop_timeout,
             inner: Mutex::new(Inner {
                 facts,
-                changes: VecDeque::new(),
+                changes: Changes::new(),
                 reason: None,
                 asked: false,
                 stop_by: None,
@@ -145,9 +144,10 @@ impl Life {
         Facts { starts: self.starts(), ..self.inner.lock().facts }
     }
 
-    /// Takes the oldest change of state that was not taken yet. What nobody takes in time is forgotten.
-    pub fn take_change(&self) -> Option<Change> {
-        self.inner.lock().changes.pop_front()
+    /// Takes the oldest change of state that was not taken yet, if it may be told at `now` of a counter with `hz` ticks a
+    /// second.
+    pub fn take_change(&self, now: u64, hz: u64) -> Telling {
+        self.inner.lock().changes.take(now, hz)
     }
 
     /// Where it is.
@@ -348,11 +348,8 @@ impl Inner {
         self.facts.since = now;
         // Whose end is decided has a reason, who is down had one.
         let last = self.facts.last_end.filter(|_| state.is_down()).map(|(reason, _)| reason);
-        let change = Change { state, reason: self.reason.or(last), at: now };
-        if self.changes.len() == CHANGES_MAX {
-            self.changes.pop_front();
-        }
-        self.changes.push_back(change);
+        let reason = self.reason.or(last);
+        self.changes.note(Change { state, reason, at: now, left_out: 0 });
     }
 
     fn begin_building(&mut self) {

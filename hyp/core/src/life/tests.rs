@@ -151,8 +151,7 @@ fn each_change_of_state_is_told_once_with_its_reason() {
     assert!(life.end(StopReason::Off, 9));
     assert!(life.park());
     let _ = life.ended(11, 1);
-    let told: std::vec::Vec<_> = core::iter::from_fn(|| life.take_change()).collect();
-    let change = |state, reason, at| Change { state, reason, at };
+    let change = |state, reason, at| Change { state, reason, at, left_out: 0 };
     let off = Some(StopReason::Off);
     let want = [
         change(State::Starting, None, 5),
@@ -160,11 +159,51 @@ fn each_change_of_state_is_told_once_with_its_reason() {
         change(State::Stopping, off, 9),
         change(State::Stopped, off, 11),
     ];
-    assert_eq!(told, want);
-    for n in 0..100 {
-        let _ = life.ask(if n % 2 == 0 { Request::Start } else { Request::Kill }, n, 1);
+    assert_eq!(told(&life, 11, 1), want);
+    assert_eq!(life.take_change(11, 1), Telling::Nothing);
+    let life = running(1, Policy::default());
+    for _ in 0..50 {
+        assert!(life.ask(Request::Pause, 5, 1).is_ok() && life.ask(Request::Resume, 5, 1).is_ok());
     }
-    assert!(core::iter::from_fn(|| life.take_change()).count() <= CHANGES_MAX);
+    let told = told(&life, 1000, 1);
+    assert_eq!(told.len(), changes::CHANGES_MAX);
+    assert_eq!((told[0].left_out, told[1].left_out), (86, 0), "those that nobody took in time");
+}
+
+/// The changes that are told at `now`.
+fn told(life: &Life, now: u64, hz: u64) -> std::vec::Vec<Change> {
+    let next = || match life.take_change(now, hz) {
+        Telling::Now(change) => Some(change),
+        Telling::Later(_) | Telling::Nothing => None,
+    };
+    core::iter::from_fn(next).collect()
+}
+
+#[test]
+fn who_starts_anew_all_the_time_is_told_of_now_and_then_and_where_he_is_in_the_end() {
+    let life = running(1, Policy::default());
+    let mut all = std::vec::Vec::new();
+    let mut changes = 2;
+    // Ten lives a second for 100 seconds.
+    for now in (2..100 * HZ).step_by(100) {
+        assert!(life.end(StopReason::Reset, now));
+        let _ = (life.park(), life.ended(now, HZ));
+        life.begin_clearing();
+        assert!(life.begin_running(now));
+        changes += 2;
+        all.extend(told(&life, now, HZ));
+    }
+    assert!(all.len() <= 16 + 100, "{}", all.len());
+    assert!(life.end(StopReason::Off, 100 * HZ));
+    let _ = (life.park(), life.ended(100 * HZ, HZ));
+    changes += 2;
+    let Telling::Later(again) = life.take_change(100 * HZ, HZ) else { panic!("it is to be told") };
+    assert!(again <= 101 * HZ);
+    let last = told(&life, again, HZ);
+    assert_eq!((last.len(), last[0].state, last[0].at), (1, State::Stopped, 100 * HZ));
+    all.extend(last);
+    assert_eq!(all.len() as u64 + all.iter().map(|it| it.left_out).sum::<u64>(), changes);
+    assert_eq!(life.take_change(200 * HZ, HZ), Telling::Nothing);
 }
 
 #[test]

@@ -198,5 +198,6 @@ fn tell(event: &Event, world: &impl World, out: &mut String) {
     object.text("name", guest.map_or("", |guest| guest.name()));
     object.text("state", event.state.word());
     object.text("reason", &event.reason.map(|reason| reason.to_string()).unwrap_or_default());
+    object.number("left_out", "", Some(event.left_out));
     object.end();
 }

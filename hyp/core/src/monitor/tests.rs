@@ -13,7 +13,7 @@ use crate::counters::Cause;
 use crate::life::{State, StopReason};
 
 fn happens(world: &Fake, state: State) {
-    let event = Event { at: 7, guest: VmId(0), state, reason: Some(StopReason::Off) };
+    let event = Event { at: 7, guest: VmId(0), state, reason: Some(StopReason::Off), left_out: 3 };
     world.events.borrow_mut().add(event);
 }
 
@@ -126,7 +126,7 @@ fn events_are_told_to_who_wants_them_and_the_lost_ones_are_counted() {
     happens(&world, State::Starting);
     assert_eq!(told(&mut session, &world, "1 events on\n"), [r#"{"id":1,"ok":true}"#]);
     happens(&world, State::Running);
-    let want = r#"{"event":"state","at_ns":7000000,"name":"web","state":"running","reason":"it switched itself off"}"#;
+    let want = r#"{"event":"state","at_ns":7000000,"name":"web","state":"running","reason":"it switched itself off","left_out":3}"#;
     assert_eq!(told(&mut session, &world, ""), [want]);
     (0..70).for_each(|_| happens(&world, State::Stopped));
     let lines = told(&mut session, &world, "");

@@ -101,6 +101,8 @@ pub struct Event {
     pub state: State,
     /// Why, where there is something to say.
     pub reason: Option<StopReason>,
+    /// Changes of its before this one that are not told, since they came too fast.
+    pub left_out: u64,
 }
 
 /// The last events. Whoever follows them keeps the number of the next one, and can see how many it missed.
