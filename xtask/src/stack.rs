@@ -7,7 +7,9 @@
 //! Idea: read it from the code that was built. Wherever the stack pointer goes down, what lies between the last touch and
 //! the new stack pointer is added up. It may never be more than the guard page, nor at a call more than the compiler's own
 //! rule leaves to the callee (LLVM, `AArch64::StackProbeMaxUnprobedStack`). And nothing but a subtraction of a constant moves
-//! the stack pointer down, except in a probe's loop.
+//! the stack pointer down, except in a probe's loop. What all frames need together is in [`depth`].
+
+mod depth;
 
 use anyhow::{Context, Result, bail, ensure};
 use object::read::elf::ElfFile64;
@@ -31,6 +33,7 @@ pub fn check(file: &[u8]) -> Result<()> {
     functions.sort_unstable();
     functions.dedup_by_key(|(start, _)| *start);
     ensure!(functions.len() > 1, "no symbols of functions");
+    depth::check(&functions, code)?;
     let ends = functions.iter().skip(1).map(|(start, _)| *start).chain([code.len() as u64]);
     for (&(start, name), end) in functions.iter().zip(ends) {
         let words = code.get(start as usize..end as usize).unwrap_or_default();
@@ -62,7 +65,7 @@ fn function(words: impl Iterator<Item = u32>) -> Result<()> {
                 untouched = 0;
             }
             Effect::Touch(offset) => untouched = untouched.min(offset),
-            Effect::Up => untouched = 0,
+            Effect::Up | Effect::Set { .. } => untouched = 0,
             Effect::Call => ensure!(
                 untouched <= AT_A_CALL,
                 "a call with {untouched} bytes that nobody has touched, {AT_A_CALL} are the most"
@@ -99,6 +102,10 @@ enum Effect {
         register: u32,
         down: u64,
     },
+    /// Makes it what is in a register.
+    Set {
+        register: u32,
+    },
     /// Makes it what is in a register, aligned down to so many bytes.
     Align {
         register: u32,
@@ -123,6 +130,9 @@ impl Effect {
         match word & 0xff80_0000 {
             0xd100_0000 if rd == SP && rn == SP => return Self::Down(immediate),
             // From a copy: the end of a probe's loop, or the way back. The loop touches each page on its way.
+            0x9100_0000 if rd == SP && rn != SP && immediate == 0 => {
+                return Self::Set { register: rn };
+            }
             0x9100_0000 if rd == SP => return Self::Up,
             0xd100_0000 if rd == SP => return Self::Up,
             0xd100_0000 if rn == SP => return Self::Copy { register: rd, down: immediate },
@@ -209,7 +219,7 @@ mod tests {
             (0xd140_07ff, Effect::Down(4096)), // sub sp, sp, #1, lsl #12
             (0xd131_c3ff, Effect::Down(3184)), // sub sp, sp, #3184
             (0x910f_03ff, Effect::Up),         // add sp, sp, #960
-            (0x9100_03bf, Effect::Up),         // mov sp, x29
+            (0x9100_03bf, Effect::Set { register: 29 }), // mov sp, x29
             (0xd100_0529, Effect::None),       // sub x9, x9, #1
             (0xd105_03e9, Effect::Copy { register: 9, down: 320 }), // sub x9, sp, #320
             (0x927a_e53f, Effect::Align { register: 9, bytes: 64 }), // and sp, x9, #~63

@@ -199,6 +199,7 @@ impl Guest {
     }
 
     /// Keeps what is known of a life that failed. For the leader, when all cores have left it.
+    #[inline(never)]
     pub fn keep_failure(&self, reason: StopReason, at: u64) {
         let all = (0..self.config.vcpus() as u8).map(VcpuId);
         let vcpus = all.filter_map(|vcpu| Some((vcpu, self.snapshot(vcpu)?))).collect();

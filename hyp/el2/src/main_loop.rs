@@ -96,10 +96,7 @@ impl Seat {
     fn build(&mut self) {
         guests::watch(self.guest);
         match guests::build(self.guest) {
-            Ok(vm) => {
-                self.guest.install(Arc::new(vm));
-                self.guest.life.begin_clearing();
-            }
+            Ok(()) => self.guest.life.begin_clearing(),
             Err(why) => {
                 log::error!("{}: {why}", self.guest.name());
                 let (reason, after) = self.guest.life.not_built(El2.now(), El2.counter_hz());

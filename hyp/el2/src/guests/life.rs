@@ -80,8 +80,12 @@ pub fn parts() -> Option<&'static Parts> {
     PARTS.get()
 }
 
-/// Builds a life. Where that fails, nothing of it is left.
-pub fn build(guest: &Guest) -> Result<Vm, String> {
+/// Builds a life and installs it. Where that fails, nothing of it is left.
+///
+/// Not inlined, as all that handles a life by value: in the frame of the loop that runs guests it would lie below all that is
+/// done for them.
+#[inline(never)]
+pub fn build(guest: &Guest) -> Result<(), String> {
     let parts = parts().ok_or("the board is not known yet")?;
     let ram = take_ram(guest.config.memory)?;
     let stage2 = map_ram(&ram, guest.id, parts).inspect_err(|_| give_ram(&ram))?;
@@ -89,7 +93,7 @@ pub fn build(guest: &Guest) -> Result<Vm, String> {
     let end = layout::RAM_BASE.saturating_add(config.memory);
     let random = guest.random.lock().as_mut().map(|stream| stream.for_guest(guest.id));
     let disk = |seat: &DiskSeat| Mutex::new(VirtioBlk::new(seat.owner, seat.window, seat.serial));
-    Ok(Vm {
+    guest.install(Arc::new(Vm {
         id: guest.id,
         name: config.name.clone(),
         cpus: config.cpus.clone(),
@@ -115,7 +119,8 @@ pub fn build(guest: &Guest) -> Result<Vm, String> {
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
         vgic: Vgic::new(config.vcpus(), parts.gic),
         counters: guest.counters.clone(),
-    })
+    }));
+    Ok(())
 }
 
 /// Waits, by `sleep`, until the disk has nothing of a life under way that all cores have left: it may still write to its
@@ -136,6 +141,7 @@ pub fn drain(vm: &Vm, sleep: impl Fn()) {
 }
 
 /// Gives back what [`build`] took. No core of the guest is in the life, and its disks have nothing under way.
+#[inline(never)]
 pub fn give_back(vm: Arc<Vm>) {
     let mut vm = vm;
     // Others hold it for as long as they hand something over, and can come by no new hold.

@@ -38,6 +38,7 @@ pub fn clear(guest: &Guest, vm: &Vm) -> bool {
 }
 
 /// Loads kernel, ramdisk and device tree into cleared memory and lets the first vCPU start. An error says why not.
+#[inline(never)]
 pub fn load(guest: &Guest, vm: &Vm) -> Result<(), alloc::string::String> {
     let text = |error: &dyn core::fmt::Display| alloc::format!("{error}");
     let kernel = Kernel::open(guest.kernel).map_err(|error| text(&error))?;

@@ -14,6 +14,7 @@ use crate::monitor::record::{Record, Value};
 use crate::monitor::world::{LineFacts, World};
 
 /// Row `n` of where the memory is: the board's, then each guest's, then what is left and the sum.
+#[inline(never)]
 pub(super) fn memory(world: &impl World, n: usize) -> Option<Record> {
     let memory = world.memory();
     let own = [
@@ -63,6 +64,7 @@ fn taken(guest: &Guest) -> (u64, u64) {
 }
 
 /// Interrupt number `n`: of the board's devices, then of those that guests have, with its state.
+#[inline(never)]
 pub(super) fn interrupts(world: &impl World, n: usize) -> Option<Record> {
     let lines = (0..).map_while(|n| world.line(n));
     let known = lines.clone().count();
@@ -154,6 +156,7 @@ impl Interrupt<'_> {
 }
 
 /// The disk, then its partitions, then the guests' disks.
+#[inline(never)]
 pub(super) fn disk(world: &impl World, n: usize) -> Option<Record> {
     let disk = world.disk()?;
     let partitions = world.partitions();

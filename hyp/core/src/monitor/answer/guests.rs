@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::vgic::Model;
 
 /// Guest number `n`, in a line.
+#[inline(never)]
 pub(super) fn list(world: &impl World, n: usize, share: Value) -> Option<Record> {
     let guest = world.guests().get(n)?;
     let facts = guest.life.facts();
@@ -37,6 +38,7 @@ pub(super) fn list(world: &impl World, n: usize, share: Value) -> Option<Record>
 }
 
 /// A guest as configured, what it finds where, and how its last life ended.
+#[inline(never)]
 pub(super) fn show(world: &impl World, guest: &Guest, n: usize) -> Option<Record> {
     let mut n = n;
     match n {
@@ -185,6 +187,7 @@ fn ranges(guest: &Guest) -> Vec<Range> {
 }
 
 /// The registers of vCPU number `n`, as they were kept last.
+#[inline(never)]
 pub(super) fn registers(world: &impl World, guest: &Guest, n: usize) -> Option<Record> {
     let kept = (0..guest.config.vcpus() as u8).map(VcpuId);
     let mut kept = kept.filter_map(|vcpu| Some((vcpu, guest.snapshot(vcpu)?)));

@@ -39,6 +39,7 @@ const GROUPS: [(&str, &[Cause]); 11] = [
 ];
 
 /// A sample of each guest.
+#[inline(never)]
 pub(super) fn sample(world: &impl World) -> Vec<Sample> {
     world.guests().iter().map(|guest| Sample::of(guest, world.now())).collect()
 }
@@ -87,6 +88,7 @@ impl<W: World> Rate<'_, W> {
 }
 
 /// Record `n` of what guests did between two samples: a row each, then a row each of exits by cause.
+#[inline(never)]
 pub(super) fn load(
     world: &impl World,
     first: &[Sample],
