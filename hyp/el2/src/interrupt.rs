@@ -65,11 +65,7 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
             vm.kick(&El2, kick);
             return;
         }
-        MAINTENANCE => {
-            let kick = vm.vgic.maintenance(&mut vcpu.vgic, &mut ListRegisters);
-            vm.kick(&El2, kick);
-            deactivate(vcpu.vgic.take_deactivations());
-        }
+        MAINTENANCE => rebuild(vm, vcpu),
         HYP_TIMER => {
             let due = timer::take_due();
             if due.has(Slot::Vcpu) {
@@ -80,6 +76,13 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
         _ => lines::interrupt(intid),
     }
     gic::deactivate(taken);
+}
+
+/// Notes what the guest did with its interrupts since the list registers were written, and writes them anew.
+pub fn rebuild(vm: &Vm, vcpu: &mut Vcpu) {
+    let kick = vm.vgic.maintenance(&mut vcpu.vgic, &mut ListRegisters);
+    vm.kick(&El2, kick);
+    deactivate(vcpu.vgic.take_deactivations());
 }
 
 /// Handles the interrupt that ended a wait of a vCPU that stands still. Its virtual timer is held.

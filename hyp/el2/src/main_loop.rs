@@ -276,6 +276,7 @@ impl Seat {
         }
         if vm.attention.take_look(self.vcpu.id()) {
             self.keep_snapshot(vm);
+            interrupt::rebuild(vm, &mut self.vcpu);
         }
         if vm.attention.take_clock() {
             guests::watch(self.guest);

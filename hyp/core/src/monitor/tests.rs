@@ -7,7 +7,7 @@ use super::answer::acts;
 use super::fake::Fake;
 use super::verbs::Argument;
 use super::*;
-use crate::addr::VmId;
+use crate::addr::{VcpuId, VmId};
 use crate::console::{Console, Sizes};
 use crate::counters::Cause;
 use crate::life::{State, StopReason};
@@ -215,6 +215,15 @@ fn interrupts_and_disks_are_told_with_how_often_and_how_much() {
     ] {
         assert!(lines.contains(want), "{want} is not in {lines}");
     }
+}
+
+#[test]
+fn what_guests_did_with_their_interrupts_is_asked_of_their_cores_before_it_is_told() {
+    let world = Fake::default();
+    let lines = told(&mut Session::new(Asker::Program), &world, "1 irq\n");
+    assert!(lines.len() > 2, "{lines:?}");
+    // What is looked at has its registers kept, too.
+    assert!(world.guests().iter().all(|guest| guest.snapshot(VcpuId(0)).is_some()));
 }
 
 #[test]

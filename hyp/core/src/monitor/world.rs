@@ -20,7 +20,7 @@ pub trait World {
     fn act(&self, command: Command) -> Result<(), String>;
     /// Idle time of vCPUs is to be seen for so many ticks from now on, as soon as their cores have taken note.
     fn sample(&self, ticks: u64);
-    /// Has the registers of a guest's vCPUs kept, soon.
+    /// Has the registers of a guest's vCPUs kept, and noted what it did with its interrupts, soon.
     fn look(&self, guest: &Guest);
     /// The line of Tessera's log that begins at byte `at` of all that it ever wrote, or the oldest one that is kept; `at`
     /// moves behind it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{partitions, web_and_db};
+use tessera_control::Value;
 use tessera_system_tests::checksums::{check_checksums, start_checksums};
 use tessera_system_tests::{EVERY, Guest, Machine, Scene, Target, VIRT, tests};
 
@@ -63,6 +64,10 @@ fn every_verb_does_what_it_says(machine: Machine) {
     assert!(registers.iter().any(|of| of["record"] == "registers"), "{registers:?}");
     target.prompt("web");
     assert_eq!(target.shell("web", "cat /mnt/marker"), "this is web");
+    // What a guest took is pending no more, though no exit told so.
+    let disk = |irq: &Value| irq["guest"] == "web" && irq["interrupt"] == 48;
+    let irq = target.ask("irq").into_iter().find(disk).expect("the disk's interrupt is told");
+    assert_eq!((&irq["enabled"], &irq["pending"]), (&true.into(), &false.into()), "{irq}");
 
     refused(&mut target, "vm start web", "it is running");
     refused(&mut target, "vm resume web", "it is running");

@@ -10,6 +10,7 @@ mod load;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::slice;
 
 use super::record::{Record, Value};
 use super::verbs::{Asker, Command, Verb, usage};
@@ -81,8 +82,13 @@ impl Answer {
             answer.wait_ms(SETTLE_MS, world);
             world.sample(world.counter_hz() * 3);
         }
-        if let (Verb::Regs, Some(guest)) = (command.verb, answer.guest(world)) {
-            world.look(guest);
+        let looked_at = match command.verb {
+            Verb::Regs => answer.guest(world).map(slice::from_ref),
+            Verb::Irq => Some(world.guests()),
+            _ => None,
+        };
+        if let Some(guests) = looked_at {
+            guests.iter().for_each(|guest| world.look(guest));
             answer.wait_ms(LOOK_MS, world);
         }
         Ok(answer)
