@@ -14,13 +14,14 @@ use crate::lock::Mutex;
 use crate::monitor::{Asker, Session, World};
 use crate::virtio::console::{ControlPort, Taken};
 
+#[cfg(any(test, feature = "fake"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "tests use more of it than fuzz targets"))]
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
 /// Lines and requests that are dealt with at once.
 const TURNS: usize = 16;
-/// Room that the next line of an answer needs before it is made.
-const LINE_ROOM: usize = 1024;
 
 /// What came of serving a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -92,13 +93,13 @@ impl Control {
     ) -> bool {
         let mut line = String::new();
         for _ in 0..TURNS {
-            let (open, room) = {
+            let (open, clear) = {
                 let port = self.port.lock();
-                (port.is_open(), port.room())
+                (port.is_open(), port.is_clear())
             };
             if !open {
                 *session = Session::new(Asker::Guest);
-            } else if room < LINE_ROOM {
+            } else if !clear {
                 // The guest gives buffers, and with them the word to go on.
                 return false;
             }

@@ -1,120 +1,14 @@
 //! A guest's program, the port and the monitor, all together.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::fake::*;
 use super::*;
 use crate::addr::VmId;
 use crate::disk::model::Random;
-use crate::hw::fake::FakeHw;
 use crate::life::State;
 use crate::monitor::Event;
-use crate::monitor::fake::Fake;
-use crate::virtio::driver::{DATA, Device, Driver};
-
-/// The port, and the board that it asks.
-struct Port {
-    control: Control,
-    world: Fake,
-    /// The store is to be executed again.
-    more: bool,
-}
-
-impl Device for Port {
-    fn load(&self, offset: u64, size: u8) -> u64 {
-        self.control.port.lock().mmio_read(offset, size)
-    }
-    fn store(&mut self, offset: u64, size: u8, value: u64, hw: &FakeHw, ram: &GuestRam) -> bool {
-        let effect = self.control.port.lock().mmio_write(offset, size, value, hw, ram);
-        let mut served = Served::default();
-        if effect.serve {
-            served = self.control.serve(&self.world, hw, ram);
-        }
-        self.more = served.more;
-        effect.interrupt | served.interrupt
-    }
-}
-
-type Guest = Driver<Port>;
-
-const RECEIVE: u16 = 0;
-const TRANSMIT: u16 = 1;
-const CONTROL_TRANSMIT: u16 = 3;
-
-fn place(queue: u16, n: u16) -> u64 {
-    DATA + u64::from(queue) * 0x8000 + u64::from(n) * 0x400
-}
-
-/// A guest with a program that has the port open, and eight buffers for answers.
-fn open() -> Guest {
-    let port = Port { control: Control::new(), world: Fake::default(), more: false };
-    let mut guest = Driver::new(port, 4, 1 << 1);
-    guest.bring_up();
-    guest.set_open(true);
-    guest.give_buffers(8);
-    guest
-}
-
-impl Guest {
-    fn set_open(&mut self, open: bool) {
-        let message = 6u64 << 32 | u64::from(open) << 48;
-        self.write(place(CONTROL_TRANSMIT, 0), &message.to_le_bytes());
-        self.offer(CONTROL_TRANSMIT, 0, &[(place(CONTROL_TRANSMIT, 0), 8, false)]);
-        self.notify(CONTROL_TRANSMIT);
-    }
-
-    fn give_buffers(&mut self, count: u16) {
-        for n in 0..count {
-            self.offer(RECEIVE, n, &[(place(RECEIVE, n), 0x400, true)]);
-        }
-        self.again(RECEIVE);
-    }
-
-    /// Notifies as often as it takes.
-    fn again(&mut self, queue: u16) {
-        self.notify(queue);
-        for _ in 0..100 {
-            if !self.device.more {
-                return;
-            }
-            self.notify(queue);
-        }
-        panic!("there is no end");
-    }
-
-    fn serve(&mut self) -> Served {
-        let Port { control, world, .. } = &self.device;
-        let served = control.serve(world, &self.hw, &self.ram);
-        self.interrupts += u32::from(served.interrupt);
-        served
-    }
-
-    fn write_request(&mut self, text: &str) {
-        self.write(place(TRANSMIT, 0), text.as_bytes());
-        self.offer(TRANSMIT, 0, &[(place(TRANSMIT, 0), text.len() as u32, false)]);
-        self.again(TRANSMIT);
-    }
-
-    /// What came, by lines; the buffers are given back.
-    fn lines(&mut self) -> Vec<String> {
-        let mut text = Vec::new();
-        loop {
-            let used = self.used(RECEIVE);
-            if used.is_empty() {
-                let text = String::from_utf8(text).unwrap();
-                return text.lines().map(ToString::to_string).collect();
-            }
-            for &(head, len) in &used {
-                text.extend(self.read(place(RECEIVE, head as u16), len as usize));
-            }
-            for &(head, _) in &used {
-                let at = place(RECEIVE, head as u16);
-                self.offer(RECEIVE, head as u16, &[(at, 0x400, true)]);
-            }
-            self.again(RECEIVE);
-        }
-    }
-}
 
 /// The state of a guest changes.
 fn happens(guest: &Guest, state: State) {
@@ -166,6 +60,18 @@ fn an_answer_waits_for_buffers_and_nothing_of_it_is_lost() {
     }
     let few = String::from_utf8(few).unwrap();
     assert_eq!(few.lines().collect::<Vec<_>>(), at_leisure);
+}
+
+#[test]
+fn a_line_that_is_longer_than_all_others_together_arrives_whole() {
+    let mut guest = open();
+    guest.device.world.guests[0].config.bootargs = "\u{e9}".repeat(1023);
+    guest.write_request("1 help\n2 vm show web\n3 vm show web\n");
+    // It reads late, and a little at a time.
+    let lines = guest.lines();
+    assert!(lines.iter().all(|line| !line.contains("lost")), "{lines:?}");
+    let long = lines.iter().filter(|line| line.len() > 6000 && line.ends_with('}')).count();
+    assert_eq!(long, 2);
 }
 
 #[test]

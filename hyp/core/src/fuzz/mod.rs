@@ -7,6 +7,7 @@
 
 mod button;
 mod bytes;
+mod control;
 mod exits;
 mod files;
 mod monitor;
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "board", run: trees::board, seeds: trees::board_seeds },
     Target { name: "bundle", run: trees::bundle, seeds: trees::bundle_seeds },
     Target { name: "config", run: trees::config, seeds: trees::config_seeds },
+    Target { name: "control_port", run: control::run, seeds: control::seeds },
     Target { name: "exits", run: exits::run, seeds: exits::seeds },
     Target { name: "fdt", run: trees::fdt, seeds: trees::board_seeds },
     Target { name: "kernel", run: files::kernel, seeds: files::kernel_seeds },

@@ -96,6 +96,11 @@ fn no_driver_makes_the_power_button_write_elsewhere() {
 }
 
 #[test]
+fn no_driver_and_no_request_makes_the_control_port_write_elsewhere() {
+    fed("control_port", 300, 300);
+}
+
+#[test]
 fn no_kernel_unpacks_to_more_than_is_allowed() {
     fed("kernel", 3000, 500);
 }

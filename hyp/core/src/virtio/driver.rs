@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{desc, feature, reg};
 use crate::addr::{Ipa, Pa};
-use crate::disk::model::Random;
+use crate::fuzz::Random;
 use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::fake::FakeHw;
 

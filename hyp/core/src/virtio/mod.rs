@@ -11,7 +11,8 @@
 pub mod blk;
 mod chain;
 pub mod console;
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "tests use more of it than fuzz targets"))]
 pub(crate) mod driver;
 pub mod input;
 pub mod mmio;

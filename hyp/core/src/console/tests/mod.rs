@@ -8,6 +8,7 @@ mod screen;
 
 use super::source::LINE_MAX;
 use super::*;
+use crate::fuzz::Random;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -52,18 +53,4 @@ fn shown_by(c: &mut Console, piece: usize) -> String {
 
 fn shown(c: &mut Console) -> String {
     shown_by(c, 16)
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }

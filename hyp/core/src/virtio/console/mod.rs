@@ -3,11 +3,9 @@
 //!
 //! Requests are lines of the guest, answers are lines for it. A guest may send as much as it likes: a request is taken from
 //! its ring when the one before it was answered, so what waits does so in the guest's memory and in its time. It need not
-//! read what it asked for: answers wait in a queue of bounded size, beyond which whole lines are dropped, and that is said in
-//! the place where they are missing.
+//! read what it asked for: of an answer no more than a line waits, and the next is made when that one is in its buffers.
 
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::vec::Vec;
 
 use super::mmio::{Transport, Written};
@@ -29,8 +27,6 @@ pub const DEVICE_ID: u32 = 3;
 pub const QUEUE_MAX: u16 = 16;
 /// Bytes that are kept of a request, without the line's end: more than any has that means something.
 pub const MAX_REQUEST: usize = 256;
-/// Bytes of answers that wait for the guest.
-pub const MAX_WAITING: usize = 4096;
 
 /// More than one port (VIRTIO 1.3 5.3.3), and with it ports that are no consoles.
 const F_MULTIPORT: u64 = 1 << 1;
@@ -79,10 +75,8 @@ pub struct ControlPort {
     line: Vec<u8>,
     /// Bytes that were taken of the next chain of the guest.
     taken: u64,
-    /// Answers that wait for buffers.
+    /// What is left of a line that waits for buffers.
     waiting: VecDeque<u8>,
-    /// Answers that were dropped behind those.
-    lost: u32,
 }
 
 impl Default for ControlPort {
@@ -100,8 +94,7 @@ impl ControlPort {
             open: false,
             line: Vec::new(),
             taken: 0,
-            waiting: VecDeque::with_capacity(MAX_WAITING),
-            lost: 0,
+            waiting: VecDeque::new(),
         }
     }
 
@@ -110,9 +103,9 @@ impl ControlPort {
         self.open
     }
 
-    /// Bytes of an answer, with the line's end, that are not dropped now.
-    pub fn room(&self) -> usize {
-        if self.lost == 0 { MAX_WAITING - self.waiting.len().min(MAX_WAITING) } else { 0 }
+    /// Whether the guest has all that was answered: then there may be a next line.
+    pub fn is_clear(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Why the device broke down, once each time: for a person to read.
@@ -167,19 +160,14 @@ impl ControlPort {
         effect
     }
 
-    /// Sends the guest a line, to which the end is added; whether to pulse the interrupt.
+    /// Sends the guest a line, to which the end is added; whether to pulse the interrupt. Where the one before it still waits
+    /// ([`ControlPort::is_clear`]) both do.
     pub fn answer(&mut self, line: &[u8], hw: &impl Hw, ram: &GuestRam) -> bool {
         if !self.open {
             return false;
         }
-        // Before it is decided what has room.
-        let mut interrupt = self.deliver(hw, ram);
-        if self.lost != 0 || !self.queue_line(line) {
-            self.lost = self.lost.saturating_add(1);
-        } else {
-            interrupt |= self.deliver(hw, ram);
-        }
-        interrupt
+        self.waiting.extend(line.iter().chain(b"\n"));
+        self.deliver(hw, ram)
     }
 
     /// The next request of the guest, and whether to pulse the interrupt.
@@ -190,21 +178,12 @@ impl ControlPort {
         }
     }
 
-    /// Adds a line to those that wait, if it has room there.
-    fn queue_line(&mut self, line: &[u8]) -> bool {
-        let fits = self.waiting.len() + line.len() < MAX_WAITING;
-        if fits {
-            self.waiting.extend(line.iter().chain(b"\n"));
-        }
-        fits
-    }
-
     /// Lines of one program are not for the next.
     fn set_open(&mut self, open: bool) {
         if self.open != open {
             self.waiting.clear();
             self.line.clear();
-            (self.open, self.lost, self.taken) = (open, 0, 0);
+            (self.open, self.taken) = (open, 0);
         }
     }
 
@@ -263,7 +242,6 @@ impl ControlPort {
     fn try_deliver(&mut self, hw: &impl Hw, ram: &GuestRam) -> Result<bool, QueueError> {
         let mut used = false;
         for _ in 0..QUEUE_MAX {
-            self.tell_loss();
             let (now, _) = self.waiting.as_slices();
             let Some(queue) = self.transport.ready_queue(queue::RECEIVE) else { break };
             if now.is_empty() {
@@ -278,18 +256,7 @@ impl ControlPort {
             self.waiting.drain(..(written as usize).min(self.waiting.len()));
             used = true;
         }
-        self.tell_loss();
         Ok(used && self.transport.tell(queue::RECEIVE, hw, ram)?)
-    }
-
-    /// Says how many lines are missing, as soon as there is room for some more.
-    fn tell_loss(&mut self) {
-        if self.lost != 0 && self.waiting.len() <= MAX_WAITING / 2 {
-            let note = format!("{{\"event\":\"lost\",\"lines\":{}}}", self.lost);
-            if self.queue_line(note.as_bytes()) {
-                self.lost = 0;
-            }
-        }
     }
 
     /// Takes the driver's messages about the port and sends it those of the device; whether to pulse the interrupt.

@@ -1,0 +1,4 @@
+//! `control_port` of `tessera_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tessera_fuzz::run("control_port", bytes));
