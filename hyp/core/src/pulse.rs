@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const QUIET_SECONDS: u64 = 10;
 /// Seconds within which it has to answer, each of the two times: nothing that EL2 does between two looks at its interrupts
 /// takes as long.
-const PATIENCE_SECONDS: u64 = 5;
+pub const PATIENCE_SECONDS: u64 = 5;
 
 /// The core is not watched.
 const UNWATCHED: u64 = 0;
@@ -42,7 +42,9 @@ pub struct Pulse {
 pub enum Finding {
     /// Nothing.
     Fine,
-    /// Kicks it.
+    /// Looks again after [`PATIENCE_SECONDS`].
+    Waits,
+    /// Kicks it, and looks again after [`PATIENCE_SECONDS`].
     Ask,
     /// Reports it: there was no sign of it for so many seconds.
     Stuck(u64),
@@ -95,7 +97,7 @@ impl Pulse {
             return Finding::Ask;
         }
         if now.saturating_sub(asked) <= hz * PATIENCE_SECONDS {
-            return Finding::Fine;
+            return Finding::Waits;
         }
         // It may have begun something else, or answered, just now.
         let same = self.sign.load(Ordering::Relaxed) == sign;
@@ -131,7 +133,7 @@ mod tests {
                 due = None;
             }
             match pulse.look(now, HZ) {
-                Finding::Fine => {}
+                Finding::Fine | Finding::Waits => {}
                 Finding::Ask => {
                     asked += 1;
                     due = due.or(delay.map(|delay| now + delay));

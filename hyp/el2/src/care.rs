@@ -2,7 +2,8 @@
 //! does not come out of EL2.
 //!
 //! Nobody ticks for it. Who gives the disk a request looks again some seconds later, as long as requests are under way; who
-//! switched a line off looks when its break is over; and a core without a guest looks at all others every second.
+//! switched a line off looks when its break is over; a core without a guest looks at all others every second; and so does who
+//! answers somebody that wants to know how guests are.
 
 use tessera_core::deadlines::Slot;
 use tessera_core::hw::Hw;
@@ -24,8 +25,7 @@ pub fn idle() {
 /// Looks after all of it, since the time has come.
 #[inline(never)]
 pub fn look() {
-    pulse::look();
-    let again = [guests::look_at_disk(), lines::look()];
+    let again = [pulse::look(), guests::look_at_disk(), lines::look()];
     if let Some(at) = again.into_iter().flatten().min() {
         look_at(at);
     }

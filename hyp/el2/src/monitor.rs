@@ -22,7 +22,7 @@ use tessera_core::vm::Vm;
 use crate::boot::map;
 use crate::console::{self, Desk};
 use crate::hw::{El2, FRAMES};
-use crate::{guests, lines, memory, power, usage};
+use crate::{care, guests, lines, memory, power, usage};
 
 /// The monitor at the board's terminal. Taken before every other lock, and only tried.
 static TERMINAL: Errand<Terminal> = Errand::new(Terminal::new());
@@ -43,6 +43,10 @@ pub fn run() {
     // A guest with a control port can leave word as fast as it is read, so this core's own guest has a turn in between.
     let soon = word.then(|| El2.now().saturating_add(El2.counter_hz() / AGAIN_HZ));
     El2.set_deadline(Slot::Board, soon.into_iter().chain(until).min());
+    if until.is_some() {
+        // An answer takes its time: perhaps somebody wonders why a guest does nothing.
+        care::look();
+    }
 }
 
 /// Serves the control port of a guest, after one of its vCPUs stored to it; whether there is more to do at once. Nothing may

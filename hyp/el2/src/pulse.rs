@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use tessera_core::addr::CpuId;
 use tessera_core::hw::Hw;
-use tessera_core::pulse::Finding;
+use tessera_core::pulse::{Finding, PATIENCE_SECONDS};
 
 use crate::hw::El2;
 use crate::{cpu, panic, provoke};
@@ -62,17 +62,22 @@ pub fn leave() {
     }
 }
 
-/// Looks whether the other cores still come out of EL2. Panics where one does not.
-pub fn look() {
+/// Looks whether the other cores still come out of EL2; when to look again, where one was asked. Panics where one does not.
+pub fn look() -> Option<u64> {
+    let mut again = None;
     for core in cpu::others_online() {
         let Some(cpu) = cpu::get(core) else { continue };
-        match cpu.pulse.look(El2.now(), El2.counter_hz()) {
-            Finding::Fine => {}
+        let finding = cpu.pulse.look(El2.now(), El2.counter_hz());
+        match finding {
+            Finding::Fine => continue,
+            Finding::Waits => {}
             Finding::Ask => {
                 CALLS.fetch_or(bit(core), Ordering::Release);
                 El2.kick(core);
             }
             Finding::Stuck(seconds) => panic::stuck(core, seconds),
         }
+        again = Some(El2.now().saturating_add(El2.counter_hz() * PATIENCE_SECONDS + 1));
     }
+    again
 }

@@ -1,5 +1,7 @@
 //! Tessera itself fails, on purpose: it says what it knows, stops all cores and tells the caller.
 
+use std::time::Duration;
+
 use tessera_system_tests::{Boot, GICV3, Guest, Machine, Qemu, Scene, Target, tests};
 
 tests! {
@@ -9,6 +11,7 @@ tests! {
         the_guard_pages_of_every_stack_end_an_overflow,
         who_waits_for_a_lock_in_vain_says_which,
         a_core_that_is_stuck_is_found_by_another,
+        who_asks_how_guests_are_finds_a_core_that_is_stuck,
         a_panic_traces_back_to_the_beginning;
 }
 
@@ -104,5 +107,23 @@ fn a_core_that_is_stuck_is_found_by_another(machine: Machine) {
     target.line("web", "core 1 is stuck in EL2: it has not answered for 1");
     target.line("web", "#0 0x");
     target.line("web", "#1 0x");
+    assert_eq!(target.end(), 1, "the exit status tells of no failure");
+}
+
+fn who_asks_how_guests_are_finds_a_core_that_is_stuck(machine: Machine) {
+    let scene = Scene::new(machine, "wonder");
+    // Each core has a guest, so none looks by itself.
+    let guests = [Guest::debian("web", &[0]), Guest::probe("db", &[1]).bootargs("probe.only=ids")];
+    let bundle = Some(scene.bundle(&guests));
+    let command_line = "tessera.panic=stuck:1".into();
+    let qemu = Qemu { command_line, semihosting: true, cores: 2, ..Qemu::new(machine) };
+    let mut target = Target::start(qemu.board(&Boot { bundle, disk: None }), &["web", "db"]);
+    target.prompt("web");
+    target.let_panic();
+    // Ten quiet seconds, and somebody who wonders.
+    target.let_run(Duration::from_secs(12));
+    assert!(!target.said("web").contains("TESSERA PANIC"), "nobody was to look");
+    target.ask("vm list");
+    target.line("web", "core 1 is stuck in EL2: it has not answered for 1");
     assert_eq!(target.end(), 1, "the exit status tells of no failure");
 }
