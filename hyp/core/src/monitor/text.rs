@@ -61,6 +61,9 @@ impl Text {
             self.full = true;
             return Err(record);
         }
+        if !follows {
+            self.widths.clear();
+        }
         match record.layout {
             _ if follows => {}
             // A table, or what is none, stands apart from what was before.
@@ -93,7 +96,9 @@ impl Text {
             return false;
         }
         let Some(row) = self.rows.get(self.shown) else {
-            *self = Self { kind: self.kind, started: self.started, ..Self::new() };
+            // What follows of the same table is no narrower.
+            let widths = core::mem::take(&mut self.widths);
+            *self = Self { kind: self.kind, started: self.started, widths, ..Self::new() };
             return false;
         };
         self.shown += 1;
@@ -138,7 +143,6 @@ impl Text {
     }
 
     fn measure(&mut self) {
-        self.widths.clear();
         for row in &self.rows {
             for (index, (text, right)) in row.iter().enumerate() {
                 let width = text.chars().count();
@@ -285,9 +289,10 @@ mod tests {
     fn lines_follow_each_other_and_a_long_table_is_shown_in_parts() {
         let lines = ["one", "two"].map(|text| Record::line("log").with("text", text));
         assert_eq!(shown(&lines), "one\ntwo\n");
-        let many: Vec<_> = (0..100).map(|n| Record::row("trace").with("n", n)).collect();
+        let many: Vec<_> = (0..100).map(|n| Record::row("trace").with("n", 1050 - n)).collect();
         let text = shown(&many);
         assert_eq!(text.lines().count(), 101, "one header: {text}");
+        assert!(text.lines().all(|line| line.len() == 4), "columns stay where they are: {text}");
     }
 
     #[test]
