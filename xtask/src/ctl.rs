@@ -3,6 +3,8 @@
 //! The board is at a serial port, or at a socket that passes its console on (`cargo xtask run --control`, ser2net, QEMU's
 //! `-serial unix:…`). Whoever uses the console meanwhile is not disturbed.
 
+mod table;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use tessera_control::{Frame, Frames, Value, port, request};
+use table::Table;
+use tessera_control::{Frame, Frames, port, request};
 
 /// Ask a board's monitor: list guests, start and stop them, look at them
 ///
@@ -90,7 +93,7 @@ fn answer(frames: &Receiver<Frame>, id: u32, args: &CtlArgs) -> Result<ExitCode>
                 false => table.add(&record),
             },
             Frame::End(Some(whose), result) if whose == u64::from(id) => {
-                table.print();
+                print!("{table}");
                 return Ok(match result {
                     Ok(()) => ExitCode::SUCCESS,
                     Err(error) => {
@@ -154,49 +157,4 @@ fn listen(mut reader: Box<dyn Read + Send>) -> Receiver<Frame> {
         }
     });
     receiver
-}
-
-/// Records of one kind, as aligned text.
-#[derive(Default)]
-struct Table {
-    kind: String,
-    names: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn add(&mut self, record: &Value) {
-        let Some(fields) = record.as_object() else { return };
-        let kind = fields.get("record").and_then(Value::as_str).unwrap_or_default().to_string();
-        let fields =
-            || fields.iter().filter(|(name, _)| !["id", "record"].contains(&name.as_str()));
-        let names: Vec<String> = fields().map(|(name, _)| name.clone()).collect();
-        if (&self.kind, &self.names) != (&kind, &names) {
-            self.print();
-            *self = Self { kind, names, rows: Vec::new() };
-        }
-        self.rows.push(fields().map(|(_, value)| shown(value)).collect());
-    }
-
-    fn print(&self) {
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.chain(self.names.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.names.len()).map(width).collect();
-        let head = Some(&self.names).filter(|_| !self.rows.is_empty());
-        for row in head.into_iter().chain(&self.rows) {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-        }
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
 }

@@ -32,6 +32,7 @@ pub use record::{Layout, Record, Value};
 pub use session::{REQUEST_MAX, Session};
 pub use shell::{Shell, Wish};
 pub use terminal::{Port, Terminal};
+pub use text::{Size, Time, title};
 pub use verbs::{Asker, Command, Verb};
 pub use world::{DiskFacts, Event, Events, LineFacts, Memory, World};
 

@@ -155,7 +155,8 @@ impl Text {
     }
 }
 
-fn title(name: &str) -> String {
+/// What stands above the column of a field.
+pub fn title(name: &str) -> String {
     name.bytes()
         .map(|byte| if byte == b'_' { ' ' } else { byte.to_ascii_uppercase().into() })
         .collect()
@@ -200,7 +201,7 @@ fn plain(text: &str) -> String {
 }
 
 /// An amount of memory as people read it.
-pub(super) struct Size(pub(super) u64);
+pub struct Size(pub u64);
 
 impl Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,7 +219,7 @@ impl Display for Size {
 }
 
 /// A duration in nanoseconds as people read it, with two units.
-pub(super) struct Time(pub(super) u64);
+pub struct Time(pub u64);
 
 impl Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
