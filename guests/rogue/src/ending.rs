@@ -26,6 +26,9 @@ pub fn run(machine: &Machine) {
         "wait" => loop {
             tessera_rt::cpu::wfi();
         },
+        "compute" => loop {
+            core::hint::spin_loop();
+        },
         _ => {}
     }
 }

@@ -17,6 +17,7 @@ pub mod harness;
 pub mod machine;
 mod monitor;
 pub mod qemu;
+pub mod random;
 pub mod report;
 pub mod scene;
 pub mod screen;

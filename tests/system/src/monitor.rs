@@ -51,16 +51,31 @@ impl Target {
     /// Asks until a guest is in `state`.
     #[track_caller]
     pub fn wait_state(&mut self, name: &str, state: &str) {
+        self.wait_vm(name, &format!("{name} is {state}"), |vm| vm["state"] == state);
+    }
+
+    /// Asks until what `vm list` says of a guest is as wanted, and returns it.
+    #[track_caller]
+    pub fn wait_vm(&mut self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + self.patience;
         loop {
             let vm = self.vm(name);
-            if vm["state"] == state {
-                return;
+            if wanted(&vm) {
+                return vm;
             }
             if Instant::now() > deadline {
-                self.fail(&format!("{name} is not {state}, but {vm}"));
+                self.fail(&format!("not so: {what}; it is {vm}"));
             }
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until the monitor has told of a change of a guest's state that is as wanted.
+    #[track_caller]
+    pub fn wait_event(&mut self, name: &str, state: &str) {
+        self.wait_seen(&format!("the event that {name} is {state}"), |seen| {
+            let is = |frame: &Frame| matches!(frame, Frame::Event(event) if event["name"] == name && event["state"] == state);
+            seen.answers.iter().any(is).then_some(())
+        });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tessera_control::{Frame, Frames};
+use tessera_control::{Frame, Frames, Value};
 
 use crate::report::report;
 use crate::screen::{Screen, TESSERA};
@@ -161,6 +161,20 @@ impl Target {
     /// All that `who` said.
     pub fn said(&self, who: &str) -> String {
         lock(&self.seen.0).screen.said(who)
+    }
+
+    /// Takes note of all that `who` said: what is waited for is yet to come.
+    pub fn pass_over(&mut self, who: &str) {
+        self.marks.insert(who.to_string(), self.said(who).len());
+    }
+
+    /// What the monitor told of its own accord.
+    pub fn events(&self) -> Vec<Value> {
+        let event = |frame: &Frame| match frame {
+            Frame::Event(event) => Some(event.clone()),
+            _ => None,
+        };
+        lock(&self.seen.0).answers.iter().filter_map(event).collect()
     }
 
     /// Types.

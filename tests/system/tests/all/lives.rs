@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use crate::{partitions, web_and_db};
 use tessera_control::Value;
-use tessera_system_tests::checksums::{check_checksums, start_checksums};
+use tessera_system_tests::random::times;
 use tessera_system_tests::{EVERY, Guest, Machine, Scene, Target, VIRT, tests};
 
 tests! {
     EVERY:
         every_verb_does_what_it_says,
         restarts_lose_no_memory,
+        a_guest_that_starts_anew_all_the_time_floods_neither_the_log_nor_the_events,
         every_end_is_told_with_its_reason_and_the_policy_decides_what_follows;
     VIRT:
-        a_guest_that_is_killed_at_any_moment_disturbs_nobody,
         time_stands_still_for_a_guest_that_is_paused,
         guests_start_when_those_run_that_they_wait_for,
         poweroff_ends_the_board_whatever_guests_make_of_their_power_buttons;
 }
 
 /// A guest that starts quickly, says so and waits.
-fn idle(name: &str, cpus: &[u32]) -> Guest {
+pub fn idle(name: &str, cpus: &[u32]) -> Guest {
     Guest::rogue(name, cpus).bootargs("rogue.only=0 rogue.end=wait")
 }
 
@@ -54,9 +54,7 @@ fn every_verb_does_what_it_says(machine: Machine) {
     let exits = target.ask("trace web");
     assert!(exits.len() >= 10, "{exits:?}");
     assert!(!target.ask("log").is_empty());
-    assert!(!target.ask("irq").is_empty());
-    let disk = target.ask("disk");
-    assert!(disk.iter().any(|record| record["record"] == "disk" && record["state"] == "works"));
+    what_interrupts_and_disks_did_is_counted(&mut target);
     memory(&mut target);
 
     // While it runs, and without stopping it.
@@ -91,11 +89,42 @@ fn every_verb_does_what_it_says(machine: Machine) {
     assert_eq!(target.said("db").matches("GUEST-READY").count(), 1, "nobody touched db");
 }
 
+/// Of a board on which two guests have read their disks.
+#[track_caller]
+fn what_interrupts_and_disks_did_is_counted(target: &mut Target) {
+    let above_0 = |count: &Value| count.as_u64() > Some(0);
+    let irq = target.ask("irq");
+    for of in ["disk", "UART"] {
+        let line = irq.iter().find(|record| record["record"] == "line" && record["of"] == of);
+        assert!(
+            line.is_some_and(|line| above_0(&line["count"]) && line["off"] == false),
+            "{irq:?}"
+        );
+    }
+    for of in ["virtual timer", "disk-0"] {
+        let of_guest = |guest: &str, record: &Value| record["guest"] == guest && record["of"] == of;
+        for guest in ["web", "db"] {
+            let some = irq.iter().any(|it| of_guest(guest, it) && above_0(&it["count"]));
+            assert!(some, "{guest} had no interrupt of {of}: {irq:?}");
+        }
+    }
+    let disk = target.ask("disk");
+    let of_kind = |kind: &'static str| disk.iter().filter(move |it| it["record"] == kind);
+    let (board, mut read) = (of_kind("disk").next(), 0);
+    assert_eq!(of_kind("guest_disk").count(), 2, "{disk:?}");
+    for guest in of_kind("guest_disk") {
+        assert!(above_0(&guest["requests"]) && guest["errors"] == 0, "{guest}");
+        read += guest["read_bytes"].as_u64().unwrap_or(0);
+    }
+    let whole = board.is_some_and(|it| it["state"] == "works" && it["errors"] == 0);
+    assert!(whole && read > 0 && board.is_some_and(|it| it["read_bytes"] == read), "{disk:?}");
+}
+
 /// Bytes of everything that `mem` tells, held against their sum: what is free, at the end.
 #[track_caller]
-fn memory(target: &mut Target) -> u64 {
+pub fn memory(target: &mut Target) -> u64 {
     let records = target.ask("mem");
-    let bytes = |record: &tessera_system_tests::Value| record["size_bytes"].as_u64().unwrap_or(0);
+    let bytes = |record: &Value| record["size_bytes"].as_u64().unwrap_or(0);
     let Some((total, parts)) = records.split_last() else { target.fail("`mem` is silent") };
     let sum: u64 = parts.iter().map(bytes).sum();
     assert_eq!(sum, bytes(total), "{records:?}");
@@ -104,7 +133,7 @@ fn memory(target: &mut Target) -> u64 {
 }
 
 fn restarts_lose_no_memory(machine: Machine) {
-    let restarts = if machine == Machine::Raspi4b { 20 } else { 100 };
+    let restarts = times(if machine == Machine::Raspi4b { 20 } else { 100 });
     let scene = Scene::new(machine, "restarts");
     let mut target = scene.start(&[idle("web", &[0, 1]), idle("db", &[2, 3])], &[]);
     target.line("web", "ROGUE-ENDS wait");
@@ -121,8 +150,8 @@ fn restarts_lose_no_memory(machine: Machine) {
         target.line("web", "ROGUE-ENDS wait");
     }
     assert_eq!(target.vm("web")["restarts"], restarts);
-    let sizes = |records: &[tessera_system_tests::Value]| {
-        let size = |record: &tessera_system_tests::Value| {
+    let sizes = |records: &[Value]| {
+        let size = |record: &Value| {
             (
                 record["what"].to_string(),
                 record["guest"].to_string(),
@@ -184,22 +213,37 @@ fn every_end_is_told_with_its_reason_and_the_policy_decides_what_follows(machine
     assert!(!target.ask("regs lost").is_empty());
 }
 
-fn a_guest_that_is_killed_at_any_moment_disturbs_nobody(machine: Machine) {
-    let scene = Scene::new(machine, "kills");
-    let [web, db] = web_and_db();
-    let writes = "while :; do dd if=/dev/zero of=/mnt/new bs=64k count=64; done 2>/dev/null";
-    let mut target = scene.start(&[web.script(writes), db], &partitions());
-    start_checksums(machine, &mut target);
-    // From the first instructions to the middle of disk traffic.
-    for milliseconds in [0, 3, 20, 90, 300, 700, 1200, 2000, 3500] {
-        target.wait_state("web", "running");
-        target.let_run(Duration::from_millis(milliseconds));
-        target.ask("vm kill web");
-        target.wait_state("web", "stopped");
-        target.ask("vm start web");
-    }
-    target.line("web", "GUEST-READY web");
-    check_checksums(&mut target);
+fn a_guest_that_starts_anew_all_the_time_floods_neither_the_log_nor_the_events(machine: Machine) {
+    let restarts = if machine == Machine::Raspi4b { 20 } else { 60 };
+    let scene = Scene::new(machine, "flood");
+    let again = Guest::rogue("web", &[0]).bootargs("rogue.only=0 rogue.end=reset");
+    let mut target = scene.start(&[again, idle("db", &[1])], &[]);
+    target.line("db", "ROGUE-ENDS wait");
+    let restarted = |vm: &Value| vm["restarts"].as_u64().unwrap_or(0);
+    let before = restarted(&target.vm("web"));
+    target.ask("events on");
+    let wanted = before + restarts;
+    let what = format!("{wanted} restarts");
+    let after = restarted(&target.wait_vm("web", &what, |vm| restarted(vm) >= wanted));
+    // What becomes of others is told all the same, and where it is in the end.
+    target.ask("vm pause db");
+    target.wait_event("db", "paused");
+    target.ask("vm resume db");
+    target.wait_event("db", "running");
+    target.ask("vm kill web");
+    target.wait_event("web", "stopped");
+    let events = target.events();
+    assert!(events.iter().all(|event| event["event"] == "state"), "some are lost: {events:?}");
+    let of_web: Vec<_> = events.iter().filter(|event| event["name"] == "web").collect();
+    let left_out: u64 = of_web.iter().filter_map(|event| event["left_out"].as_u64()).sum();
+    // All that happened is told or counted.
+    let told = of_web.len() as u64;
+    assert!(told + left_out >= 2 * (after - before), "{told} and {left_out}: {events:?}");
+    let seconds = of_web.iter().filter_map(|event| event["at_ns"].as_u64()).max().unwrap_or(0);
+    let seconds = seconds / 1_000_000_000 + 2;
+    assert!(told <= 16 + seconds, "{told} events in {seconds} s");
+    let lines = target.said("tessera").matches("web starts anew").count() as u64;
+    assert!(lines <= 8 + seconds / 4, "{lines} lines in {seconds} s");
 }
 
 fn time_stands_still_for_a_guest_that_is_paused(machine: Machine) {

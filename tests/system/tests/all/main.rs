@@ -3,6 +3,8 @@
 //! `cargo xtask test` makes what is booted and runs this; a part of a name picks tests.
 
 mod attacks;
+mod board;
+mod chance;
 mod console;
 mod devices;
 mod disks;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         attacks::TESTS,
         reboots::TESTS,
         lives::TESTS,
+        chance::TESTS,
+        board::TESTS,
         disks::TESTS,
         devices::TESTS,
         power::TESTS,
