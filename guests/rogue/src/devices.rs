@@ -24,7 +24,31 @@ fn devices(machine: &Machine) -> impl Iterator<Item = (u64, u64)> {
     controller(machine)
         .into_iter()
         .chain([(UART, 0x1000)])
+        .chain(machine.watchdog.into_iter().flatten().map(|page| (page, 0x1000)))
         .chain(virtio.iter().map(move |node| (node.base, window.min(0x1000))))
+}
+
+/// One of the devices but for the UART: first register, bytes that have registers.
+pub fn any(machine: &Machine, dice: &mut Tally) -> (u64, u64) {
+    let [first, second] = controller(machine);
+    let virtio = machine.virtio();
+    match (dice.below(8), machine.watchdog) {
+        (0 | 1, _) => first,
+        (2 | 3, _) => second,
+        // Set up at random it may well end the guest before the program does.
+        (4, Some(pages)) => (pages[dice.below(2) as usize], 0x1000),
+        _ if virtio.is_empty() => first,
+        _ => (virtio[dice.below(virtio.len() as u64) as usize].base, 0x200),
+    }
+}
+
+/// Switches the watchdog off, where there is one.
+pub fn stop_watchdog(machine: &Machine) {
+    /// WCS of its control page (DEN0094, "Watchdog register frames").
+    const WCS: u64 = 0;
+    if let Some([control, _]) = machine.watchdog {
+        write32(control + WCS, 0);
+    }
 }
 
 /// The two windows of the interrupt controller: first register, bytes.

@@ -42,6 +42,8 @@ pub struct Machine {
     pub gic: Version,
     /// Its first two windows: the distributor, and the CPU interface or the redistributors; first register and bytes.
     pub gic_windows: [(u64, u64); 2],
+    /// The watchdog's pages: the one by which it is set up, and the one by which it is refreshed.
+    pub watchdog: Option<[u64; 2]>,
     /// The first register of the interrupt controller that the guest did not find as reset leaves it.
     pub gic_not_reset: Option<u64>,
     /// First byte of RAM.
@@ -134,6 +136,8 @@ impl Machine {
         } else if let Some(version) = gic_version(node.compatible) {
             self.gic = version;
             self.gic_windows = [0, 4].map(|at| (reg(at).unwrap_or(0), reg(at + 2).unwrap_or(0)));
+        } else if fdt::has(node.compatible, "arm,sbsa-gwdt") {
+            self.watchdog = Some([0, 4].map(|at| reg(at).unwrap_or(0)));
         } else if fdt::has(node.compatible, "virtio,mmio") {
             let spi = fdt::word(node.interrupts, 4).unwrap_or(0);
             let kind = fdt::word(node.interrupts, 8).unwrap_or(0);

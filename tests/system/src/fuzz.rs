@@ -90,7 +90,11 @@ fn run_board(
 ) {
     let Plan { machine, seed, .. } = *plan;
     let scene = Scene::new(machine, "fuzz");
-    let rogue = Guest::rogue("web", &[0, 1]).disk("web").bootargs(&format!("rogue.fuzz={seed}"));
+    // With every device that a guest can have.
+    let rogue = Guest::rogue("web", &[0, 1])
+        .disk("web")
+        .with("watchdog = \"reset\"; control;")
+        .bootargs(&format!("rogue.fuzz={seed}"));
     let db = Guest::debian("db", &[2, 3]).disk("db");
     let disks = [Partition::empty("web", 16), Partition::ext4("db", 24, "this is db")];
     let mut target = scene.start(&[rogue, db], &disks);

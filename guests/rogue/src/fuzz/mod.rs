@@ -26,8 +26,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tessera_rt::virtio::blk::{Blk, Op};
 use tessera_rt::{Machine, console, cpu, dma, gic, msr, println, psci, timer, trap};
 
-use crate::storms;
 use crate::tally::Tally;
+use crate::{devices, storms};
 
 /// A step of a program.
 type Step = fn(&Player, &mut Tally);
@@ -142,6 +142,7 @@ fn play_together(machine: &'static Machine, seed: u64, number: u64) {
         psci::died();
     }
     crate::recover(machine);
+    devices::stop_watchdog(machine);
     recover();
 }
 

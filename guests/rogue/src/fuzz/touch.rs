@@ -11,18 +11,16 @@ use crate::tally::Tally;
 
 /// A register of a device, or what lies between them. Not of the UART.
 fn register(player: &Player, dice: &mut Tally) -> u64 {
-    let [first, second] = devices::controller(player.machine);
-    let virtio = player.machine.virtio();
-    let disk = virtio.first().map_or(first, |node| (node.base, 0x200));
-    let (base, bytes) = [first, second, disk][dice.below(3) as usize];
+    let (base, bytes) = devices::any(player.machine, dice);
     let offset = match dice.below(4) {
         0 => dice.below(bytes),
         1 => dice.below(bytes) & !0xffff | dice.below(0x1000),
         _ => dice.below(bytes.min(0x1000)),
     };
     let offset = if dice.below(8) == 0 { offset } else { offset & !3 };
-    // Where a queue is, is chosen elsewhere, or the device would write to the guest itself.
-    let queue = base == disk.0 && (0x80..0xb0).contains(&offset);
+    // Where a disk's queue is, is chosen elsewhere, and other devices get none, or they would write to the guest itself.
+    let virtio = player.machine.virtio().iter().any(|node| node.base == base);
+    let queue = virtio && (0x80..0xb0).contains(&offset);
     if queue { base + 0x70 } else { base + offset }
 }
 
