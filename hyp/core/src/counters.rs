@@ -151,6 +151,9 @@ pub struct Observed {
     pub injected: Counter,
     /// How its time was spent.
     pub usage: Usage,
+    /// Ticks of the board's counter that its core worked for others while it was on: at interrupts of the board's devices
+    /// where anything was not about its own guest, and at the board's chores.
+    pub stolen: Counter,
 }
 
 /// A virtual disk's work. Written under the disk's lock.

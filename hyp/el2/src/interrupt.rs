@@ -5,12 +5,14 @@ use tessera_core::addr::IntId;
 use tessera_core::counters::Cause;
 use tessera_core::deadlines::{Due, Slot};
 use tessera_core::guest::Guest;
+use tessera_core::hw::Hw;
 use tessera_core::machine;
 use tessera_core::vcpu::Vcpu;
 use tessera_core::vm::Vm;
 
 use crate::gic::{self, Acknowledged, HYP_TIMER, KICK, ListRegisters, MAINTENANCE};
 use crate::hw::El2;
+use crate::lines::Work;
 use crate::run::Recorded;
 use crate::sysreg::mrs;
 use crate::{care, cpu, guests, lines, monitor, panic, power, timer, usage};
@@ -71,9 +73,21 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
             if due.has(Slot::Vcpu) {
                 machine::update_timer(vm, vcpu, &El2);
             }
-            chores(due, Some(guest));
+            if due.has(Slot::Guest) {
+                guests::watch(guest);
+            }
+            if due.has(Slot::Board) || due.has(Slot::Care) {
+                let began = El2.now();
+                chores(due);
+                stolen(vm, vcpu, began);
+            }
         }
-        _ => lines::interrupt(intid),
+        _ => {
+            let began = El2.now();
+            if lines::interrupt(intid) != Work::Own {
+                stolen(vm, vcpu, began);
+            }
+        }
     }
     gic::deactivate(taken);
 }
@@ -83,6 +97,14 @@ pub fn rebuild(vm: &Vm, vcpu: &mut Vcpu) {
     let kick = vm.vgic.maintenance(&mut vcpu.vgic, &mut ListRegisters);
     vm.kick(&El2, kick);
     deactivate(vcpu.vgic.take_deactivations());
+}
+
+/// Since `began` this core worked for others than its guest.
+fn stolen(vm: &Vm, vcpu: &Vcpu, began: u64) {
+    // Who stands still misses nothing.
+    if !vm.attention.pauses() {
+        vcpu.observed.stolen.add(El2.now().saturating_sub(began));
+    }
 }
 
 /// Handles the interrupt that ended a wait of a vCPU that stands still. Its virtual timer is held.
@@ -174,21 +196,23 @@ pub fn outside_guest() {
         KICK if panic::is_panicking() => power::halt(),
         HYP_TIMER => {
             let due = timer::take_due();
-            chores(due, guests::seat(cpu::current_id()).map(|(guest, _)| guest));
+            if let Some((guest, _)) = guests::seat(cpu::current_id())
+                && due.has(Slot::Guest)
+            {
+                guests::watch(guest);
+            }
+            chores(due);
         }
         // There is no vCPU whose timer it could be.
         VTIMER_INTID => timer::init(),
         KICK | MAINTENANCE | PMU_INTID => {}
-        _ => lines::interrupt(taken.intid()),
+        _ => _ = lines::interrupt(taken.intid()),
     }
     gic::deactivate(taken);
 }
 
-/// What is done by the clock.
-fn chores(due: Due, guest: Option<&'static Guest>) {
-    if let Some(guest) = guest.filter(|_| due.has(Slot::Guest)) {
-        guests::watch(guest);
-    }
+/// What is done for the board by the clock.
+fn chores(due: Due) {
     if due.has(Slot::Board) {
         monitor::run();
     }

@@ -34,20 +34,31 @@ const DEVICES: [Device; 2] = [Device::Disk, Device::Uart];
 /// The lines, and which interrupt each is: 0 where there was none yet.
 static LINES: Mutex<[(Line, IntId); 2]> = Mutex::new([(Line::new(), IntId(0)); 2]);
 
-/// Handles an interrupt of a device of the board.
-pub fn interrupt(intid: IntId) {
-    match handle(intid) {
-        Some((device, useful)) => note(device, intid, useful),
-        None => {
-            log::warn!("interrupt {intid}, which nobody waits for, is switched off");
-            gic::disable_spi(intid);
-        }
-    }
+/// What there was to do at an interrupt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing.
+    Nothing,
+    /// Something for the guest of this core, and for nobody else.
+    Own,
+    /// Something for others too, or for the board.
+    Others,
 }
 
-/// Whose interrupt it was, and whether there was anything to do.
-fn handle(intid: IntId) -> Option<(Device, bool)> {
-    let disk = guests::disk_interrupt(intid).map(|useful| (Device::Disk, useful));
+/// Handles an interrupt of a device of the board; for whom.
+pub fn interrupt(intid: IntId) -> Work {
+    let Some((device, work)) = handle(intid) else {
+        log::warn!("interrupt {intid}, which nobody waits for, is switched off");
+        gic::disable_spi(intid);
+        return Work::Nothing;
+    };
+    note(device, intid, work != Work::Nothing);
+    work
+}
+
+/// Whose interrupt it was, and what there was to do.
+fn handle(intid: IntId) -> Option<(Device, Work)> {
+    let disk = guests::disk_interrupt(intid).map(|work| (Device::Disk, work));
     disk.or_else(|| Some((Device::Uart, console::interrupt(intid, typed)?)))
 }
 

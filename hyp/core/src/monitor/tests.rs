@@ -427,16 +427,18 @@ fn top_is_drawn_in_place_until_a_key_or_below_what_came_between() {
     assert_eq!(round(&mut shell), "", "the first reading");
     world.guests[0].counters.vcpus[0].exits.count(Cause::Hvc);
     world.guests[0].counters.disks[0].bytes_read.add(3 << 20);
+    world.guests[0].counters.vcpus[0].stolen.add(world.counter_hz() / 4);
+    world.guests[0].counters.vcpus[1].stolen.add(world.counter_hz());
     let text = round(&mut shell);
     assert!(text.starts_with("NAME  STATE    "), "{text}");
     assert!(
-        text.contains("\nweb   defined  0.0%      1           0         0  3 MiB      0 B"),
+        text.contains("\nweb   defined  0.0%  125.0%      1           0         0  3 MiB      0 B"),
         "{text}"
     );
     assert_eq!(text.lines().count(), 7);
     let text = round(&mut shell);
     assert!(
-        text.starts_with("\x1b[7ANAME") && text.contains("\nweb   defined  0.0%      0 "),
+        text.starts_with("\x1b[7ANAME") && text.contains("\nweb   defined  0.0%   0.0%      0 "),
         "{text}"
     );
     shell.disturbed(true);

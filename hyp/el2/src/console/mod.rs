@@ -21,6 +21,7 @@ use tessera_core::serror::SystemError;
 use uart::Uart;
 
 use crate::hw::El2;
+use crate::lines::Work;
 use crate::sysreg::mrs;
 use crate::{cpu, gic, guests, memory, monitor};
 
@@ -99,9 +100,9 @@ pub fn explained(vm: VmId, reason: StopReason) -> StopReason {
     reason
 }
 
-/// Handles interrupt `intid` if it is the UART's: whether there was anything to do, or `None` where it is not. Calls `deliver`
-/// for each guest that has new input.
-pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> Option<bool> {
+/// Handles interrupt `intid` if it is the UART's: what there was to do, or `None` where it is not. Calls `deliver` for each
+/// guest that has new input.
+pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> Option<Work> {
     if intid.0 != INTERRUPT.load(Ordering::Acquire) {
         return None;
     }
@@ -111,7 +112,7 @@ pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> Option<bool> {
     {
         let mut state = STATE.lock();
         let State { console: Some(console), uart: Some(uart) } = &mut *state else {
-            return Some(false);
+            return Some(Work::Nothing);
         };
         // Bounded: at line speed no more than a FIFO's worth can have come while this runs.
         for _ in 0..64 {
@@ -134,7 +135,8 @@ pub fn interrupt(intid: IntId, mut deliver: impl FnMut(VmId)) -> Option<bool> {
             deliver(VmId(n));
         }
     }
-    Some(useful)
+    // All guests' output comes by here.
+    Some(if useful { Work::Others } else { Work::Nothing })
 }
 
 /// Tells the focused guest's UART to hold back, or to go on, as the console asks.

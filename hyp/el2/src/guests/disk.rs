@@ -26,6 +26,7 @@ use tessera_core::monitor::DiskFacts;
 use tessera_core::vm::DiskEvent;
 
 use crate::hw::El2;
+use crate::lines::Work;
 use crate::{barrier, boot, care, console, cpu, gic, mailbox, memory};
 
 /// A device's registers in the direct map.
@@ -271,9 +272,9 @@ fn interrupt_here(owner: u8) {
     }
 }
 
-/// Handles interrupt `intid` if it is the disk's: whether there was anything to do, or `None` where it is not. The line may be
-/// shared with a device that Tessera does not drive.
-pub fn interrupt(intid: IntId) -> Option<bool> {
+/// Handles interrupt `intid` if it is the disk's: what there was to do, or `None` where it is not. The line may be shared with a
+/// device that Tessera does not drive.
+pub fn interrupt(intid: IntId) -> Option<Work> {
     (intid.0 == INTERRUPT.load(Ordering::Acquire)).then(|| serve(Cause::Interrupt))
 }
 
@@ -303,9 +304,9 @@ enum Cause {
     Lost,
 }
 
-/// Hands completions to their guests, and the room they leave to those who wait, once the interrupt is quiet. Whether there
-/// was anything to hand out.
-fn serve(cause: Cause) -> bool {
+/// Hands completions to their guests, and the room they leave to those who wait, once the interrupt is quiet. For whom there
+/// was anything.
+fn serve(cause: Cause) -> Work {
     /// Events handled before this core comes to whatever else it has to do: others may submit as fast as the disk works,
     /// and a card's data may have to be copied.
     const TURN: u32 = 16;
@@ -321,18 +322,20 @@ fn serve(cause: Cause) -> bool {
             None => disk.next_waiting().map(|who| (who, None)),
         }
     };
-    for events in 0..TURN {
-        let Some((who, event)) = next() else { return events != 0 };
+    let mut work = Work::Nothing;
+    for _ in 0..TURN {
+        let Some((who, event)) = next() else { return work };
         match event {
             Some((_, Err(DiskError::Lost))) => mourn(),
             Some((_, Err(error))) => complain(who, error),
             _ => {}
         }
-        tell(who, event, cause);
+        let own = tell(who, event, cause) && work != Work::Others;
+        work = if own { Work::Own } else { Work::Others };
     }
     // There may be more, of which the disk has nothing new to say.
     gic::pend_spi(IntId(INTERRUPT.load(Ordering::Relaxed)));
-    true
+    work
 }
 
 #[cold]
@@ -360,12 +363,13 @@ fn with_disk<T>(f: impl FnOnce(&mut Disk<Driver>) -> T) -> Option<T> {
     DISK.lock().as_mut().map(f)
 }
 
-fn tell(who: Attached, done: DiskEvent, cause: Cause) {
-    let Some(guest) = super::get(who.vm) else { return };
+/// Tells a guest; whether this core is its own.
+fn tell(who: Attached, done: DiskEvent, cause: Cause) -> bool {
+    let Some(guest) = super::get(who.vm) else { return false };
     // There is a life: its end waits for the last request.
-    let Some(vm) = guest.vm() else { return };
-    let here = cpu::current_id();
-    if cause != Cause::Lost && vm.cpus.contains(&here) {
+    let Some(vm) = guest.vm() else { return false };
+    let own = vm.cpus.contains(&cpu::current_id());
+    if own && cause != Cause::Lost {
         vm.disk_event(&El2, who.device, done);
     } else {
         // Its own core does the work, soon: this one is another guest's, or has a lock.
@@ -378,4 +382,5 @@ fn tell(who: Attached, done: DiskEvent, cause: Cause) {
         // Its leader waits for the last request.
         vm.kick_all(&El2);
     }
+    own
 }

@@ -13,6 +13,7 @@ use crate::usage::Reading;
 #[derive(Debug, Default)]
 pub(super) struct Sample {
     vcpus: Vec<Reading>,
+    stolen: u64,
     exits: [u64; GROUPS.len()],
     injected: u64,
     disk_requests: u64,
@@ -52,6 +53,7 @@ impl Sample {
         };
         Self {
             vcpus: counters.vcpus.iter().map(|vcpu| vcpu.usage.read(now)).collect(),
+            stolen: counters.vcpus.iter().map(|vcpu| vcpu.stolen.get()).sum(),
             exits: GROUPS
                 .map(|(_, causes)| causes.iter().map(|&cause| counters.exits(cause)).sum()),
             injected: counters.vcpus.iter().map(|vcpu| vcpu.injected.get()).sum(),
@@ -85,6 +87,12 @@ impl<W: World> Rate<'_, W> {
         let count = u128::from(now.saturating_sub(before)) * u128::from(self.world.counter_hz());
         u64::try_from(count / u128::from(self.ticks.max(1))).unwrap_or(u64::MAX)
     }
+
+    /// Thousandths of the time, of what is counted in ticks.
+    fn permille(&self, before: u64, now: u64) -> u64 {
+        let ticks = u128::from(now.saturating_sub(before)) * 1000;
+        u64::try_from(ticks / u128::from(self.ticks.max(1))).unwrap_or(u64::MAX)
+    }
 }
 
 /// Record `n` of what guests did between two samples: a row each, then a row each of exits by cause.
@@ -109,6 +117,7 @@ pub(super) fn load(
                 .with("name", name)
                 .with("state", guest.life.state().word())
                 .with("cpu", share(first, second))
+                .with("steal", Value::Permille(Some(rate.permille(first.stolen, second.stolen))))
                 .with("exits", exits.sum::<u64>())
                 .with("interrupts", rate.of(first.injected, second.injected))
                 .with("requests", rate.of(first.disk_requests, second.disk_requests))
