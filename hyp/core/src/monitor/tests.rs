@@ -227,6 +227,44 @@ fn what_guests_did_with_their_interrupts_is_asked_of_their_cores_before_it_is_to
 }
 
 #[test]
+fn how_busy_a_guest_is_adds_up_over_its_vcpus_and_what_is_not_known_is_not_told() {
+    for (verb, window) in [("vm list", 200), ("top", 1000)] {
+        let world = Fake::default();
+        let [first, second] = &world.guests[0].counters.vcpus[..] else { panic!("it has two") };
+        [first, second].iter().for_each(|vcpu| vcpu.usage.begin(1));
+        let mut session = Session::new(Asker::Program);
+        format!("1 {verb}\n").bytes().for_each(|byte| session.feed(byte, &world));
+        let mut line = String::new();
+        let mut go_on = |session: &mut Session| {
+            line.clear();
+            while !session.pull(&world, &mut line) {
+                let until = session.waits_until().unwrap();
+                if until - world.now() >= window {
+                    return None;
+                }
+                world.clock.set(until);
+            }
+            Some(line.clone())
+        };
+        // The first reading is taken; one vCPU sleeps for the second half of what follows.
+        assert_eq!(go_on(&mut session), None);
+        let end = session.waits_until().unwrap();
+        assert_eq!(end - world.now(), window);
+        second.usage.waits(end - window / 2);
+        first.stolen.add(window / 4);
+        world.clock.set(end);
+        // That of the other guest was seen by nobody: it was switched on too late.
+        world.guests[1].counters.vcpus[0].usage.begin(end - 1);
+        world.guests[1].counters.vcpus[0].usage.sampled(Some(end - 1));
+        let web = go_on(&mut session).unwrap();
+        assert!(web.contains(r#""cpu_permille":1500,"#), "{web}");
+        assert_eq!(web.contains(r#""steal_permille":250,"#), verb == "top", "{web}");
+        let db = go_on(&mut session).unwrap();
+        assert!(db.contains(r#""cpu_permille":null,"#), "{db}");
+    }
+}
+
+#[test]
 fn the_memory_told_is_all_that_the_board_has() {
     let lines = asked("1 mem\n");
     let size = |line: &str| -> Option<u64> {
