@@ -88,12 +88,13 @@ fn a_guest_that_computes_is_busier_than_one_that_waits(machine: Machine) {
     target.line("web", "ROGUE-ENDS compute");
     target.line("db", "ROGUE-ENDS wait");
     for verb in ["vm list", "top"] {
-        // A host that takes its time may keep one that just woke from going to sleep again for the whole of a reading.
-        let idle = (0..10).any(|_| match shares(&mut target, verb) {
-            [Some(1000), Some(waits)] => waits < 1000,
-            other => target.fail(&format!("`{verb}` tells {other:?}")),
+        // A host that takes its time may keep one that just woke from going to sleep again for the whole of a reading, and a
+        // core from taking note in time that it is to measure.
+        let found = (0..20).any(|_| match shares(&mut target, verb) {
+            [Some(computes), Some(waits)] => computes == 1000 && waits < computes,
+            _ => false,
         });
-        assert!(idle, "one that waits is always as busy as one that computes");
+        assert!(found, "`{verb}` never finds the one that computes busier");
     }
     target.ask("vm kill web");
     target.wait_state("web", "stopped");
