@@ -104,10 +104,14 @@ impl<'a> Bundle<'a> {
         Ok(Self { images, config: File { node: config } })
     }
 
-    /// The configuration, after its hash was checked: it is small, and decides which files matter.
+    /// Checks the hash of the configuration: it is small, and decides which files matter.
+    pub fn verify_config(&self) -> Result<VerifiedConfig<'a>, BundleError<'a>> {
+        self.config.verify().map(|()| VerifiedConfig(self.config))
+    }
+
+    /// The configuration, after its hash was checked.
     pub fn config(&self) -> Result<Fdt<'a>, BundleError<'a>> {
-        self.config.verify()?;
-        Fdt::new(self.config.data()).map_err(BundleError::Config)
+        self.verify_config()?.tree()
     }
 
     /// The file that the configuration calls `path`.
@@ -118,6 +122,17 @@ impl<'a> Bundle<'a> {
     /// All files, the configuration among them.
     pub fn files(&self) -> Files<'a> {
         Files { images: self.images.children() }
+    }
+}
+
+/// The configuration, whose hash was checked.
+#[derive(Clone, Copy)]
+pub struct VerifiedConfig<'a>(File<'a>);
+
+impl<'a> VerifiedConfig<'a> {
+    /// The configuration itself.
+    pub fn tree(&self) -> Result<Fdt<'a>, BundleError<'a>> {
+        Fdt::new(self.0.data()).map_err(BundleError::Config)
     }
 }
 

@@ -30,13 +30,14 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
+    /// Whether `text` passes as it is, being nothing but printable ASCII, as nearly every line is.
+    pub(super) fn passes(&self, text: &[u8]) -> bool {
+        self.state == State::Text && text.iter().all(|byte| (b' '..=b'~').contains(byte))
+    }
+
     /// Passes the harmless form of `text`, a part of a line without its end, to `put`. An output byte is printable ASCII or
     /// part of a printable character; there are at most two for each byte of `text`.
     pub(crate) fn filter(&mut self, text: &[u8], put: &mut impl FnMut(u8)) {
-        // Nearly every line is nothing but printable ASCII, which passes as it is.
-        if self.state == State::Text && text.iter().all(|byte| (b' '..=b'~').contains(byte)) {
-            return text.iter().for_each(|&byte| put(byte));
-        }
         for chunk in text.utf8_chunks() {
             for character in chunk.valid().chars() {
                 self.character(character, put);

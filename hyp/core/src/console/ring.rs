@@ -58,6 +58,30 @@ impl Ring {
         true
     }
 
+    /// Appends `bytes`, as many as there is room for.
+    pub(super) fn push_all(&mut self, bytes: &[u8]) {
+        let mut rest = bytes.get(..self.room()).unwrap_or(bytes);
+        // At most twice: up to the end of the memory, and on from its start.
+        while !rest.is_empty() {
+            let at = self.wrap(self.first + self.len);
+            let Some((now, later)) = rest.split_at_checked(rest.len().min(self.capacity - at))
+            else {
+                break;
+            };
+            match self.bytes.get_mut(at..at + now.len()) {
+                Some(places) => places.copy_from_slice(now),
+                None => {
+                    // Up to places that were not used yet: they are taken in order.
+                    self.bytes.truncate(at);
+                    self.bytes.extend_from_slice(now);
+                }
+            }
+            self.len += now.len();
+            rest = later;
+        }
+        self.kept = self.kept.min(self.room());
+    }
+
     /// Takes the oldest byte.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<u8> {
@@ -66,6 +90,22 @@ impl Ring {
         self.len -= 1;
         self.kept += 1;
         Some(byte)
+    }
+
+    /// Takes the oldest `count` bytes without a look at them.
+    pub(super) fn skip(&mut self, count: usize) {
+        let count = count.min(self.len);
+        self.first = self.wrap(self.first + count);
+        self.len -= count;
+        self.kept += count;
+    }
+
+    /// The bytes that wait, oldest first: up to the end of the memory, and from its start.
+    pub(super) fn waiting(&self) -> [&[u8]; 2] {
+        let end = self.first + self.len;
+        let first = self.bytes.get(self.first..end.min(self.bytes.len()));
+        let second = self.bytes.get(..end.saturating_sub(self.capacity));
+        [first.unwrap_or_default(), second.unwrap_or_default()]
     }
 
     /// Takes the oldest bytes, as many as `into` holds: how many there were.
@@ -134,9 +174,7 @@ impl Ring {
 /// Text is cut off where the ring is full.
 impl fmt::Write for Ring {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.push(byte);
-        }
+        self.push_all(text.as_bytes());
         Ok(())
     }
 }
@@ -180,6 +218,40 @@ mod tests {
             assert_eq!(ring.look_back(ring.kept() + 1), None);
             assert_eq!(ring.look_back(0), None);
             assert_eq!(ring.len() + ring.room(), 5);
+        }
+    }
+
+    #[test]
+    fn many_bytes_at_once_are_as_many_one_by_one() {
+        let (mut one, mut all) = (Ring::new(7), Ring::new(7));
+        let mut byte = 0u8;
+        for step in 0..1000usize {
+            let bytes: Vec<u8> = (0..step % 10).map(|n| byte.wrapping_add(n as u8)).collect();
+            byte = byte.wrapping_add(step as u8);
+            bytes.iter().for_each(|&byte| _ = one.push(byte));
+            all.push_all(&bytes);
+            assert_eq!(all.waiting().concat(), one.waiting().concat());
+            let waiting: Vec<u8> = (0..).map_while(|index| one.peek(index)).collect();
+            assert_eq!(all.waiting().concat(), waiting);
+            if step % 11 == 0 {
+                one.retract(2);
+                all.retract(2);
+            }
+            let count = step % 6;
+            (0..count).for_each(|_| _ = one.pop());
+            all.skip(count);
+            assert_eq!((all.len(), all.kept()), (one.len(), one.kept()));
+            if step % 13 == 0 {
+                one.forget(2);
+                all.forget(2);
+            }
+            if step % 101 == 0 {
+                one.clear();
+                all.clear();
+            }
+            for back in 1..=one.kept() {
+                assert_eq!(all.look_back(back), one.look_back(back));
+            }
         }
     }
 

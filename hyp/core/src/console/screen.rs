@@ -148,7 +148,5 @@ impl Screen {
 
 /// Puts out `text`, for which the caller has made sure of room.
 pub(super) fn put_all(out: &mut Ring, text: &[u8]) {
-    for &byte in text {
-        out.push(byte);
-    }
+    out.push_all(text);
 }

@@ -123,16 +123,13 @@ impl Source {
         self.show_dropped(out);
         let mut line = [0; LINE_MAX];
         let (length, ended) = self.copy_line(&mut line);
-        for _ in 0..length + usize::from(ended) {
-            self.pop();
-        }
+        self.backlog.skip(length + usize::from(ended));
+        self.ends -= usize::from(ended);
         let line = line.get(..length).unwrap_or(&[]);
         let text = if ended { trim_returns(line) } else { line };
         if !(text.is_empty() && self.cut) {
             label(&self.name, out);
-            self.plain.filter(text, &mut |byte| {
-                out.push(byte);
-            });
+            show_plain(&mut self.plain, text, out);
             put_all(out, b"\r\n");
         }
         self.cut = !ended;
@@ -155,18 +152,15 @@ impl Source {
     /// whether the line ends after them.
     fn copy_line(&self, line: &mut [u8; LINE_MAX]) -> (usize, bool) {
         let mut length = 0;
-        for place in line.iter_mut() {
-            match self.backlog.peek(length) {
-                Some(b'\n') => return (length, true),
-                Some(byte) => *place = byte,
-                None => return (length, false),
+        for &byte in self.backlog.waiting().into_iter().flatten() {
+            match line.get_mut(length) {
+                _ if byte == b'\n' => return (length, true),
+                Some(place) => *place = byte,
+                None => break,
             }
             length += 1;
         }
-        match self.backlog.peek(length) {
-            Some(b'\n') => (length, true),
-            _ => (whole_characters(line), false),
-        }
+        if length < line.len() { (length, false) } else { (whole_characters(line), false) }
     }
 
     /// Bytes of the lines that were shown last, `lines` of them at most and not many bytes.
@@ -208,9 +202,7 @@ impl Source {
             length += 1;
         }
         let text = trim_returns(line.get(..length).unwrap_or(&[]));
-        Plain::default().filter(text, &mut |byte| {
-            out.push(byte);
-        });
+        show_plain(&mut Plain::default(), text, out);
         put_all(out, b"\r\n");
         left
     }
@@ -276,8 +268,25 @@ impl Source {
 /// Text that is printed as by a guest: Tessera's own lines.
 impl Write for Source {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().for_each(|byte| self.push(byte));
+        if text.len() <= self.backlog.room() {
+            self.backlog.push_all(text.as_bytes());
+            self.written += text.len() as u64;
+            self.ends += text.bytes().filter(|&byte| byte == b'\n').count();
+        } else {
+            text.bytes().for_each(|byte| self.push(byte));
+        }
         Ok(())
+    }
+}
+
+/// Puts out the harmless form of `text`, for which the caller has made sure of room.
+fn show_plain(plain: &mut Plain, text: &[u8], out: &mut Ring) {
+    if plain.passes(text) {
+        put_all(out, text);
+    } else {
+        plain.filter(text, &mut |byte| {
+            out.push(byte);
+        });
     }
 }
 

@@ -1,7 +1,8 @@
 //! CRC-32 as GPT uses it (UEFI 2.10 5.3.2: CCITT32, reflected polynomial 0xedb88320).
 //!
-//! A partition table is 16 KiB, nearly all of it zeroes, and is checked on the way to the first guest. So: four bytes a
-//! step by tables, and a whole sector of zeroes in one step, since what zeroes do to a CRC is a linear map of it.
+//! A partition table is 16 KiB, nearly all of it zeroes, and is checked on the way to the first guest. So: a byte a step by
+//! a table, and a whole sector of zeroes in one step, since what zeroes do to a CRC is a linear map of it. Four tables
+//! for four bytes a step would be 3 KiB more of the image, for a few sectors.
 
 use super::{SECTOR_SIZE, Sector};
 
@@ -32,18 +33,13 @@ pub(super) fn is_zero(sector: &Sector) -> bool {
 }
 
 /// Goes on from a raw state.
-pub(crate) fn update(mut crc: u32, bytes: &[u8]) -> u32 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    for word in words {
-        let [a, b, c, d] = (crc ^ u32::from_le_bytes(*word)).to_le_bytes().map(usize::from);
-        crc = TABLES[3][a] ^ TABLES[2][b] ^ TABLES[1][c] ^ TABLES[0][d];
-    }
-    rest.iter().fold(crc, |crc, &byte| step(crc, byte))
+pub(crate) fn update(crc: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(crc, |crc, &byte| step(crc, byte))
 }
 
 #[inline]
 const fn step(crc: u32, byte: u8) -> u32 {
-    crc >> 8 ^ TABLES[0][(crc as u8 ^ byte) as usize]
+    crc >> 8 ^ TABLE[(crc as u8 ^ byte) as usize]
 }
 
 /// A sector of zeroes: the map of each nibble of the state, together.
@@ -52,14 +48,14 @@ fn skip_sector(crc: u32) -> u32 {
     SKIP.iter().enumerate().fold(0, |sum, (i, map)| sum ^ map[(crc >> (4 * i) & 15) as usize])
 }
 
-/// `TABLES[n][b]`: the CRC of byte `b` and `n` zeroes after it, from a state of 0.
-static TABLES: [[u32; 256]; 4] = tables();
+/// The CRC of each byte, from a state of 0.
+static TABLE: [u32; 256] = table();
 /// `SKIP[i][v]`: what a sector of zeroes makes of a state with only nibble `i` set, to `v`.
 static SKIP: [[u32; 16]; 8] = skips();
 
-const fn tables() -> [[u32; 256]; 4] {
+const fn table() -> [u32; 256] {
     const POLYNOMIAL: u32 = 0xedb8_8320;
-    let mut tables = [[0; 256]; 4];
+    let mut table = [0; 256];
     let mut b = 0;
     while b < 256 {
         let mut crc = b as u32;
@@ -68,24 +64,14 @@ const fn tables() -> [[u32; 256]; 4] {
             crc = crc >> 1 ^ if crc & 1 != 0 { POLYNOMIAL } else { 0 };
             bit += 1;
         }
-        tables[0][b] = crc;
+        table[b] = crc;
         b += 1;
     }
-    let mut n = 1;
-    while n < 4 {
-        let mut b = 0;
-        while b < 256 {
-            let before: u32 = tables[n - 1][b];
-            tables[n][b] = before >> 8 ^ tables[0][(before & 0xff) as usize];
-            b += 1;
-        }
-        n += 1;
-    }
-    tables
+    table
 }
 
 const fn skips() -> [[u32; 16]; 8] {
-    let tables = tables();
+    let table = table();
     let mut maps = [[0; 16]; 8];
     let mut i = 0;
     while i < 8 {
@@ -94,7 +80,7 @@ const fn skips() -> [[u32; 16]; 8] {
             let mut crc = (v as u32) << (4 * i);
             let mut n = 0;
             while n < SECTOR_SIZE {
-                crc = crc >> 8 ^ tables[0][(crc & 0xff) as usize];
+                crc = crc >> 8 ^ table[(crc & 0xff) as usize];
                 n += 1;
             }
             maps[i][v] = crc;

@@ -109,7 +109,7 @@ enum Bad {
 enum Token<'a> {
     Begin(&'a [u8]),
     End,
-    Prop(Property<'a>),
+    Prop,
     Finish,
 }
 
@@ -294,7 +294,7 @@ impl<'a> Iterator for Children<'a> {
                 }
                 Ok(Token::Begin(_)) => depth += 1,
                 Ok(Token::End) if depth > 0 => depth -= 1,
-                Ok(Token::Prop(_)) => {}
+                Ok(Token::Prop) => {}
                 Ok(Token::End | Token::Finish) | Err(_) => {
                     (self.cursor.rest, self.below) = (&[], false);
                     return None;
@@ -318,7 +318,7 @@ impl<'a> Cursor<'a> {
                 Bad::Token => FdtError::Token(here),
             });
             match token? {
-                Token::Prop(_) if properties_may_follow => {}
+                Token::Prop if properties_may_follow => {}
                 Token::Begin(_) if depth == 0 && nodes > 0 => return misplaced,
                 Token::Begin(_) if depth == MAX_DEPTH => return Err(FdtError::TooDeep(here)),
                 Token::Begin(_) => {
@@ -326,19 +326,19 @@ impl<'a> Cursor<'a> {
                 }
                 Token::End if depth > 0 => (depth, properties_may_follow) = (depth - 1, false),
                 Token::Finish if depth == 0 && nodes > 0 => return Ok(()),
-                Token::Prop(_) | Token::End | Token::Finish => return misplaced,
+                Token::Prop | Token::End | Token::Finish => return misplaced,
             }
         }
     }
 
     /// The token here, which the cursor moves behind, by four bytes at least: nobody can loop for ever on this.
-    /// Inlined into its five callers, for it is most of what reading a tree costs.
+    /// Inlined into its callers, for it is most of what reading a tree costs.
     #[inline(always)]
     fn next(&mut self) -> Result<Token<'a>, Bad> {
         loop {
             let (token, rest) = self.rest.split_first_chunk().ok_or(Bad::Overrun)?;
             match u32::from_be_bytes(*token) {
-                token::PROP => return self.prop(rest).ok_or(Bad::Overrun),
+                token::PROP => return self.prop(rest).map(|_| Token::Prop).ok_or(Bad::Overrun),
                 token::BEGIN_NODE => {
                     let name = terminated(rest).ok_or(Bad::Overrun)?;
                     let behind = rest.get((name.len() + 4) & !3..);
@@ -360,14 +360,14 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(always)]
-    fn prop(&mut self, rest: &'a [u8]) -> Option<Token<'a>> {
+    fn prop(&mut self, rest: &'a [u8]) -> Option<Property<'a>> {
         let (len, rest) = rest.split_first_chunk()?;
         let (name, rest) = rest.split_first_chunk()?;
         let len = u32::from_be_bytes(*len) as usize;
         let name = self.strings.get(u32::from_be_bytes(*name) as usize..)?;
         // Padded to whole cells. The padding is there: another token follows, and is missed where it is not.
         self.rest = rest.get(len.checked_add(3)? & !3..)?;
-        Some(Token::Prop(Property::new(name, rest.get(..len)?)))
+        Some(Property::new(name, rest.get(..len)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Properties and the types that their values have (DTSpec 2.2.4).
 
-use super::{Cursor, Token};
+use super::{Cursor, token};
 
 /// A property of a node.
 #[derive(Clone, Copy)]
@@ -87,6 +87,21 @@ impl<'a> Property<'a> {
     }
 }
 
+impl<'a> Cursor<'a> {
+    /// The property here, which the cursor moves behind; stays where none is.
+    #[inline(always)]
+    pub(super) fn next_property(&mut self) -> Option<Property<'a>> {
+        loop {
+            let (token, rest) = self.rest.split_first_chunk()?;
+            match u32::from_be_bytes(*token) {
+                token::PROP => return self.prop(rest),
+                token::NOP => self.rest = rest,
+                _ => return None,
+            }
+        }
+    }
+}
+
 /// The properties of a node.
 #[derive(Clone)]
 pub struct Properties<'a> {
@@ -98,15 +113,8 @@ impl<'a> Iterator for Properties<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Property<'a>> {
-        let mut cursor = self.cursor;
         // Anything else is not stepped over, so that the iterator stays at its end.
-        match cursor.next() {
-            Ok(Token::Prop(property)) => {
-                self.cursor = cursor;
-                Some(property)
-            }
-            _ => None,
-        }
+        self.cursor.next_property()
     }
 }
 

@@ -93,22 +93,21 @@ impl<'a> Walk<'a> {
     /// The next node, and its properties one by one to `each`: for who wants several, in the pass that is made anyway.
     #[inline(always)]
     pub fn next_with(&mut self, mut each: impl FnMut(Property<'a>)) -> Option<Visit<'a>> {
-        let mut visit = None;
+        let visit = self.next_node()?;
+        // The properties come first, so all are seen. What follows stays for the next call.
+        while let Some(property) = self.cursor.next_property() {
+            self.note(property);
+            each(property);
+        }
+        Some(visit)
+    }
+
+    fn next_node(&mut self) -> Option<Visit<'a>> {
         loop {
-            let before = self.cursor;
             match self.cursor.next() {
-                Ok(Token::Prop(property)) => {
-                    self.note(property);
-                    each(property);
-                }
-                // The properties come first, so all have been seen. The next node stays for the next call.
-                _ if visit.is_some() => {
-                    self.cursor = before;
-                    return visit;
-                }
-                Ok(Token::Begin(name)) => visit = Some(self.open_node(name)?),
+                Ok(Token::Begin(name)) => return self.open_node(name),
                 Ok(Token::End) => self.open = self.open.checked_sub(1)?,
-                Ok(Token::Finish) | Err(_) => {
+                Ok(Token::Prop | Token::Finish) | Err(_) => {
                     self.cursor.rest = &[];
                     return None;
                 }

@@ -65,6 +65,8 @@ impl Plan {
         let mut tables = 0;
         for part in parts(table.level, range) {
             match table.load(hw, part.start) {
+                // Nothing is below it.
+                Entry::Invalid if table.level == Level::L3 => {}
                 Entry::Leaf(..) => return Err(MapError::AlreadyMapped(part.start)),
                 Entry::Table(next) => {
                     tables += self.cost(hw, table.child(part.start, next), part.range())?;

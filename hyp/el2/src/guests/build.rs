@@ -20,7 +20,8 @@ use crate::{accounts, cpu, id, memory};
 /// Defines all guests that can be started, and says which keys the console keeps.
 pub fn define(board: &Board<'_>) -> (Vec<Guest>, ConsoleKeys) {
     let bundle = open(board);
-    let mut config = match bundle.config() {
+    let verified = accounts::hashing(|| bundle.verify_config());
+    let mut config = match verified.and_then(|verified| verified.tree()) {
         Ok(fdt) => config::parse(&fdt),
         Err(error) => stop(format_args!("bundle: {error}")),
     };
