@@ -1,7 +1,8 @@
-//! What a guest's cores have to look at when they are kicked: its end, a pause, a look at registers.
+//! What a guest's cores have to look at when they are kicked: its end, a pause, a look at registers, its disks' news.
 //!
 //! A core that runs its vCPU is interrupted by a kick and reads one word, most often 0. All that is seldom hides behind
-//! that word: whether the guest ends, whether it stands still, and whose registers somebody wants to see.
+//! that word: whether the guest ends, whether it stands still, whose registers or idle time somebody wants to see, and
+//! whether the board's disk has something for it.
 //!
 //! A pause is over for all vCPUs at once. The guest's counter stands from when the last of them stopped, so that none
 //! sees it go backwards, and so nobody goes on before all have stopped: who resumes only leaves word, and whoever
@@ -20,8 +21,12 @@ const STOP: u32 = 1 << 0;
 const PAUSE: u32 = 1 << 1;
 /// What the guest has to do by the clock changed: set the deadline anew.
 const CLOCK: u32 = 1 << 2;
+/// The board's disk has news for the guest.
+const DISK: u32 = 1 << 3;
 /// Somebody wants to see the registers of vCPU `n`: bit `LOOK << n`.
 const LOOK: u32 = 1 << 8;
+/// Somebody looks at how busy vCPUs are, and vCPU `n` has not taken note: bit `USAGE << n`.
+const USAGE: u32 = 1 << 16;
 
 /// What a core does now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,10 +56,10 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Whether there is anything to look at.
+    /// Whether there is anything to look at. Whoever takes it acquires what it is about.
     #[inline(always)]
     pub fn any(&self) -> bool {
-        self.word.load(Ordering::Acquire) != 0
+        self.word.load(Ordering::Relaxed) != 0
     }
 
     /// Makes all vCPUs leave. The caller kicks them.
@@ -135,8 +140,18 @@ impl Attention {
 
     /// Whether this core is to do that.
     pub fn take_clock(&self) -> bool {
-        self.word.load(Ordering::Relaxed) & CLOCK != 0
-            && self.word.fetch_and(!CLOCK, Ordering::AcqRel) & CLOCK != 0
+        self.take(CLOCK)
+    }
+
+    /// Has some core take what the board's disk has for the guest. The caller kicks one.
+    pub fn mind_the_disk(&self) {
+        self.word.fetch_or(DISK, Ordering::Release);
+    }
+
+    /// Whether this core is to do that.
+    #[inline]
+    pub fn take_disk(&self) -> bool {
+        self.take(DISK)
     }
 
     /// Asks for the registers of these vCPUs. The caller kicks them.
@@ -146,7 +161,21 @@ impl Attention {
 
     /// Whether somebody wants to see the registers of `me`; the wish is fulfilled by this.
     pub fn take_look(&self, me: VcpuId) -> bool {
-        let bit = u32::from(VcpuSet::only(me).0) * LOOK;
+        self.take(u32::from(VcpuSet::only(me).0) * LOOK)
+    }
+
+    /// Has these vCPUs take note that somebody looks at how busy they are. The caller kicks them.
+    pub fn mind_usage(&self, vcpus: VcpuSet) {
+        self.word.fetch_or(u32::from(vcpus.0) * USAGE, Ordering::Release);
+    }
+
+    /// Whether `me` is to do that.
+    pub fn take_usage(&self, me: VcpuId) -> bool {
+        self.take(u32::from(VcpuSet::only(me).0) * USAGE)
+    }
+
+    #[inline]
+    fn take(&self, bit: u32) -> bool {
         self.word.load(Ordering::Relaxed) & bit != 0
             && self.word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
@@ -202,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn each_vcpu_takes_note_of_usage_once() {
+        let attention = Attention::default();
+        attention.mind_usage(BOTH);
+        assert!(attention.take_usage(VcpuId(1)) && !attention.take_usage(VcpuId(1)));
+        assert!(attention.any() && !attention.take_look(VcpuId(0)));
+        assert!(attention.take_usage(VcpuId(0)) && !attention.any());
+    }
+
+    #[test]
     fn each_look_is_taken_once_by_the_vcpu_that_it_means() {
         let attention = Attention::default();
         attention.look(VcpuSet(0b10));
@@ -213,5 +251,7 @@ mod tests {
         assert!(attention.stops() && attention.take_look(VcpuId(0)) && attention.stops());
         attention.mind_the_clock();
         assert!(attention.take_clock() && !attention.take_clock());
+        attention.mind_the_disk();
+        assert!(attention.take_disk() && !attention.take_disk() && !attention.take_clock());
     }
 }

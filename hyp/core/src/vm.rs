@@ -7,8 +7,6 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
-
 use tessera_abi::layout;
 
 use crate::addr::{CpuId, IntId, VcpuId, VcpuSet, VmId};
@@ -79,7 +77,6 @@ pub type DiskEvent = Option<(u16, Result<(), DiskError>)>;
 /// Events of the board's disk on their way to the guest that they concern.
 #[derive(Default)]
 pub struct DiskNews {
-    any: AtomicBool,
     waiting: Mutex<VecDeque<(u8, DiskEvent)>>,
 }
 
@@ -90,28 +87,19 @@ impl DiskNews {
 
     /// None, and room for all that can come.
     pub fn new() -> Self {
-        let waiting = VecDeque::with_capacity(Self::ROOM);
-        Self { any: AtomicBool::new(false), waiting: Mutex::new(waiting) }
+        Self { waiting: Mutex::new(VecDeque::with_capacity(Self::ROOM)) }
     }
 
-    /// Whether there is any.
-    #[inline(always)]
-    pub fn any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
-    }
-
-    /// Leaves an event for disk `slot`. The caller kicks a core of the guest.
-    pub fn leave(&self, slot: u8, event: DiskEvent) {
-        let mut waiting = self.waiting.lock();
-        waiting.push_back((slot, event));
-        self.any.store(true, Ordering::Release);
+    fn leave(&self, slot: u8, event: DiskEvent) {
+        self.waiting.lock().push_back((slot, event));
     }
 
     fn take(&self) -> Option<(u8, DiskEvent)> {
-        let mut waiting = self.waiting.lock();
-        let event = waiting.pop_front();
-        self.any.store(!waiting.is_empty(), Ordering::Release);
-        event
+        self.waiting.lock().pop_front()
+    }
+
+    fn any(&self) -> bool {
+        !self.waiting.lock().is_empty()
     }
 }
 
@@ -231,11 +219,27 @@ impl Vm {
         }
     }
 
-    /// Takes what the board's disk had for this guest's disks; called on one of its own cores, so that a guest's work is
-    /// done in its own time. A part of it at a time: the rest is left with a kick for this core.
+    /// Leaves an event of the board's disk for disk `slot`. The caller kicks a core of the guest.
+    pub fn leave_disk_news(&self, slot: u8, event: DiskEvent) {
+        self.disk_news.leave(slot, event);
+        self.attention.mind_the_disk();
+    }
+
+    /// Takes what the board's disk had for this guest's disks, if anything; called on one of its own cores, so that a
+    /// guest's work is done in its own time. A part of it at a time: the rest is left with a kick for this core. Whether
+    /// there was anything.
+    #[inline]
+    pub fn take_disk_news(&self, hw: &impl Hw, here: CpuId) -> bool {
+        let any = self.attention.take_disk();
+        if any {
+            self.take_some_disk_news(hw, here);
+        }
+        any
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn take_disk_news(&self, hw: &impl Hw, here: CpuId) {
+    fn take_some_disk_news(&self, hw: &impl Hw, here: CpuId) {
         /// Completions handled before the guest is let run on.
         const TURN: usize = 16;
         for _ in 0..TURN {
@@ -243,6 +247,7 @@ impl Vm {
             self.disk_event(hw, slot, done);
         }
         if self.disk_news.any() {
+            self.attention.mind_the_disk();
             hw.kick(here);
         }
     }
@@ -318,7 +323,6 @@ mod tests {
         assert!(!news.any() && news.take().is_none());
         news.leave(0, Some((3, Ok(()))));
         news.leave(1, None);
-        assert!(news.any());
         assert_eq!(news.take(), Some((0, Some((3, Ok(()))))));
         assert!(news.any(), "one still waits");
         assert_eq!(news.take(), Some((1, None)));

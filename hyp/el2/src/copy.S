@@ -3,13 +3,7 @@
 .section .text.copy_bytes, "ax"
 .global copy_bytes
 copy_bytes:
-    // Descriptors of rings, of which a request is made, are 16 bytes.
-    cmp     x2, #16
-    b.ne    0f
-    ldp     x3, x4, [x1]
-    stp     x3, x4, [x0]
-    ret
-0:  cmp     x2, #64
+    cmp     x2, #64
     b.lo    2f
 1:  ldp     x3, x4, [x1]
     ldp     x5, x6, [x1, #16]

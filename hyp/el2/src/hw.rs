@@ -73,6 +73,25 @@ fn store(at: Pa, word: u64) {
     }
 }
 
+/// As [`load`], of two words: a ring's descriptor.
+#[inline(always)]
+fn load_pair(at: Pa) -> [u64; 2] {
+    let (low, high);
+    // SAFETY: as for a word.
+    unsafe {
+        core::arch::asm!("ldp {}, {}, [{}]", out(reg) low, out(reg) high, in(reg) memory::direct(at), options(nostack, readonly));
+    }
+    [low, high]
+}
+
+#[inline(always)]
+fn store_pair(at: Pa, [low, high]: [u64; 2]) {
+    // SAFETY: as for a word.
+    unsafe {
+        core::arch::asm!("stp {}, {}, [{}]", in(reg) low, in(reg) high, in(reg) memory::direct(at), options(nostack));
+    }
+}
+
 #[inline(always)]
 fn store_byte(at: Pa, byte: u8) {
     // SAFETY: as for a word.
@@ -95,9 +114,14 @@ impl Hw for El2 {
 
     #[inline(always)]
     fn read(&self, at: Pa, into: &mut [u8]) {
-        // A word is most of what rings are made of, and a call is longer than it.
+        // Words and pairs of them are what rings are made of, and a call is longer than they are.
         if let Ok(word) = <&mut [u8; 8]>::try_from(&mut *into) {
             *word = load(at).to_ne_bytes();
+            return;
+        }
+        if let Ok(pair) = <&mut [u8; 16]>::try_from(&mut *into) {
+            let [low, high] = load_pair(at);
+            *pair = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
             return;
         }
         // SAFETY: callers pass RAM (the trait's contract), which the direct map has; `into` is ours.
@@ -112,6 +136,10 @@ impl Hw for El2 {
                 return store(at, u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
             }
             _ => {}
+        }
+        if let Ok(pair) = <[u8; 16]>::try_from(from) {
+            let both = u128::from_le_bytes(pair);
+            return store_pair(at, [both as u64, (both >> 64) as u64]);
         }
         // SAFETY: callers pass RAM of a guest or a frame they took, to which no Rust reference exists.
         unsafe { copy_bytes(memory::direct(at), from.as_ptr() as u64, from.len()) };

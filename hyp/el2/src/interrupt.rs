@@ -37,11 +37,7 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &&'static Guest, recorded: Reco
             gic::end(taken);
             exits.count(Cause::Kick);
             gic::deactivate(taken);
-            usage::kicked(&vcpu.observed.usage);
-            // What it is about is in the vGIC's news, which are looked at before the guest runs on, or here.
-            if vm.disk_news.any() {
-                vm.take_disk_news(&El2, cpu::current_id());
-            }
+            // What it is about is in the vGIC's news, which are looked at before the guest runs on, or seldom here.
             vm.attention.any() || panic::is_panicking()
         }
         gic::SPURIOUS_FROM.. => {
@@ -117,10 +113,8 @@ pub fn while_standing(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest) {
             if panic::is_panicking() {
                 power::halt();
             }
-            usage::kicked(&vcpu.observed.usage);
-            if vm.disk_news.any() {
-                vm.take_disk_news(&El2, cpu::current_id());
-            }
+            usage::kicked(vm, vcpu);
+            vm.take_disk_news(&El2, cpu::current_id());
         }
         // It came just before it was held, and comes again when it is let go.
         VTIMER_INTID => gic::deactivate(taken),

@@ -72,9 +72,7 @@ impl Seat {
     fn serve(mut self) -> ! {
         self.prepare();
         loop {
-            if let Some(vm) = &self.vm
-                && vm.disk_news.any()
-            {
+            if let Some(vm) = &self.vm {
                 vm.take_disk_news(&El2, cpu::current_id());
             }
             let life = &self.guest.life;
@@ -255,6 +253,8 @@ impl Seat {
         el1::leave();
         let observed = self.vcpu.observed;
         usage::end(&observed.usage);
+        // Whoever is switched on asks anyway; left behind, it would send the other vCPUs to look at each kick.
+        let _ = vm.attention.take_usage(self.vcpu.id());
         observed.injected.add(vm.vgic.take_injected(self.vcpu.id()));
         let kick = vm.vgic.park(&mut self.vcpu.vgic, &mut ListRegisters, true);
         vm.kick(&El2, kick);
@@ -274,6 +274,8 @@ impl Seat {
         if panic::is_panicking() {
             power::halt();
         }
+        vm.take_disk_news(&El2, cpu::current_id());
+        usage::kicked(vm, &self.vcpu);
         if vm.attention.take_look(self.vcpu.id()) {
             self.keep_snapshot(vm);
             interrupt::rebuild(vm, &mut self.vcpu);

@@ -25,7 +25,7 @@ pub fn stop_all() {
 /// Answers if this core was asked; whether it has to stop.
 #[inline(always)]
 pub fn stops() -> bool {
-    CALLS.load(Ordering::Acquire) != 0 && answer()
+    CALLS.load(Ordering::Relaxed) != 0 && answer()
 }
 
 #[cold]

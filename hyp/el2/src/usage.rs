@@ -1,11 +1,14 @@
 //! Whether somebody looks at how busy vCPUs are, and what their cores do differently meanwhile: a guest's WFI traps, and
 //! the core waits in its place (`main_loop`). Nobody looks most of the time, and then a guest's WFI is its core's own.
 
+use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::usage::{Sampling, Usage};
+use tessera_core::vcpu::Vcpu;
+use tessera_core::vm::Vm;
 
 use crate::hw::El2;
-use crate::{barrier, cpu, el1};
+use crate::{barrier, el1, guests};
 
 static SAMPLING: Sampling = Sampling::new();
 
@@ -14,23 +17,24 @@ static SAMPLING: Sampling = Sampling::new();
 pub fn sample(ticks: u64) {
     let now = El2.now();
     if SAMPLING.until(now.saturating_add(ticks), now) {
-        El2.kick(cpu::current_id());
-        cpu::others_online().for_each(|core| El2.kick(core));
+        for vm in guests::all().unwrap_or_default().iter().filter_map(Guest::vm) {
+            vm.attention.mind_usage(vm.vcpus_on());
+            vm.kick_all(&El2);
+        }
     }
 }
 
-/// Takes note of [`sample`] on the core of the vCPU that `usage` is of: when it is kicked.
-#[inline(always)]
-pub fn kicked(usage: &Usage) {
-    if SAMPLING.was_ever_on() {
-        follow(usage);
+/// Takes note of [`sample`], where a vCPU's core is kicked.
+pub fn kicked(vm: &Vm, vcpu: &Vcpu) {
+    if vm.attention.take_usage(vcpu.id()) {
+        follow(&vcpu.observed.usage);
     }
 }
 
-/// Makes the vCPU's WFI trap while somebody looks, and no longer.
+/// Makes the WFI of the vCPU that `usage` is of trap while somebody looks, and no longer.
 #[cold]
 #[inline(never)]
-pub fn follow(usage: &Usage) {
+fn follow(usage: &Usage) {
     let now = El2.now();
     let on = SAMPLING.is_on(now);
     if on != usage.is_sampled() {
@@ -42,7 +46,9 @@ pub fn follow(usage: &Usage) {
 /// This core begins to run the vCPU.
 pub fn begin(usage: &Usage) {
     usage.begin(El2.now());
-    kicked(usage);
+    if SAMPLING.was_ever_on() {
+        follow(usage);
+    }
 }
 
 /// This core has left the vCPU.
@@ -57,5 +63,5 @@ pub fn wait(usage: &Usage) {
     barrier::dsb_sy();
     barrier::wfi();
     usage.woke(El2.now());
-    kicked(usage);
+    follow(usage);
 }

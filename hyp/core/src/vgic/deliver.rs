@@ -122,14 +122,16 @@ impl Vgic {
 
         // The same interrupt once more while a list register has it: a matter of its state there.
         let again = both(cpu.bank.latch.get() | cpu.bank.hw.get(), self.spis.latch.get());
-        let fresh = self.deliverable(me, &routes) & !me.resident;
-        let free = (lrs.count() as u32).saturating_sub(me.used.count_ones());
-        if again & self.forwarded(me) & me.resident != 0 || fresh.count_ones() > free {
+        let forwarded = self.forwarded(me);
+        let again = again & forwarded & me.resident;
+        let fresh = self.asserted(me, &routes) & forwarded & !me.resident;
+        let free = !me.used & !(u32::MAX << lrs.count());
+        if !self.merge(me, lrs, again) || !has_room(fresh, free) {
             return kick.union(self.rebuild_locked(me, lrs, &mut routes, usize::MAX));
         }
         let mut pending = cpu.pending.load(Relaxed);
-        cpu.injected.add(fresh.count_ones().into());
         for intid in members(fresh) {
+            cpu.injected.add(1);
             let index = (!me.used).trailing_zeros() as usize;
             lrs.write(index, self.fresh_image(me, intid));
             me.seat(intid, index);
@@ -138,6 +140,23 @@ impl Vgic {
         cpu.pending.store(pending, Relaxed);
         routes.hold(me.id, spis(me.resident));
         kick
+    }
+
+    /// Merges interrupts that came `again` into their list registers, where each still waits there by an edge: two edges
+    /// are one interrupt. So a guest that looks at a device by itself, with its interrupt pending, has
+    /// nothing rebuilt at each. Whether that is all there was to do.
+    fn merge(&self, me: &VgicCpu, lrs: &impl ListRegisters, again: u64) -> bool {
+        members(again).all(|intid| {
+            let bank = self.bank(me.id, intid);
+            let bit = 1u32 << (intid % 32);
+            let place = me.place[intid as usize % 64] as usize % lr::MAX_LIST_REGISTERS;
+            let by_edge = me.by_line >> intid & 1 == 0 && bank.hw.get() & bit == 0;
+            let merges = by_edge && !self.by_source(intid) && lrs.read(place) & lr::PENDING != 0;
+            if merges {
+                bank.latch.clear(bit);
+            }
+            merges
+        })
     }
 
     /// Gives up the list registers that the guest is done with.
@@ -156,9 +175,15 @@ impl Vgic {
     /// Interrupts that the vCPU may take now: pending outside list registers, forwarded, its own.
     #[inline(always)]
     pub(super) fn deliverable(&self, me: &VgicCpu, routes: &Routes) -> u64 {
+        self.asserted(me, routes) & self.forwarded(me)
+    }
+
+    /// The same, forwarded or not.
+    #[inline(always)]
+    fn asserted(&self, me: &VgicCpu, routes: &Routes) -> u64 {
         let private = self.shared(me.id).bank.asserted();
         let shared = self.spis.asserted() & routes.free_for(me.id);
-        both(private, shared) & self.forwarded(me)
+        both(private, shared)
     }
 
     /// Interrupts that are enabled and of an enabled group.
@@ -177,6 +202,16 @@ impl Vgic {
         }
         self.tell(routes, 0, released).without(me.id)
     }
+}
+
+/// Whether there are at most as many interrupts as places. Few of either, which a count of all bits takes longer for.
+fn has_room(interrupts: u64, places: u32) -> bool {
+    let (mut interrupts, mut places) = (interrupts, places);
+    while interrupts != 0 && places != 0 {
+        interrupts &= interrupts - 1;
+        places &= places - 1;
+    }
+    interrupts == 0
 }
 
 impl VgicCpu {

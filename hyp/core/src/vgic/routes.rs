@@ -41,8 +41,9 @@ impl Routes {
         let held = &mut self.held[vcpu.0 as usize % MAX_VCPUS];
         // The usual case: no SPI came or went.
         if *held != spis {
+            // One vCPU at most holds an SPI (see `free_for`), so what this one gives up nobody holds.
+            self.held_by_any = self.held_by_any & !*held | spis;
             *held = spis;
-            self.held_by_any = self.held.iter().fold(0, |all, held| all | held);
         }
     }
 

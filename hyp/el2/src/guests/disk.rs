@@ -373,7 +373,7 @@ fn tell(who: Attached, done: DiskEvent, cause: Cause) -> bool {
         vm.disk_event(&El2, who.device, done);
     } else {
         // Its own core does the work, soon: this one is another guest's, or has a lock.
-        vm.disk_news.leave(who.device, done);
+        vm.leave_disk_news(who.device, done);
         if let Some(&core) = vm.cpus.first() {
             El2.kick(core);
         }

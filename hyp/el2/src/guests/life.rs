@@ -128,8 +128,7 @@ pub fn build(guest: &Guest) -> Result<(), String> {
 pub fn drain(vm: &Vm, sleep: impl Fn()) {
     while !vm.reset_disks() {
         // Some may have come while this core had left and others had not, and the kick for it is gone.
-        if vm.disk_news.any() {
-            vm.take_disk_news(&El2, cpu::current_id());
+        if vm.take_disk_news(&El2, cpu::current_id()) {
             continue;
         }
         // To look, about once a second, whether the disk still does anything.

@@ -120,6 +120,27 @@ fn an_edge_interrupt_comes_once_a_pulse() {
 }
 
 #[test]
+fn an_edge_that_comes_while_the_last_is_pending_is_one_interrupt_with_it() {
+    let mut g = Guest::new(1);
+    let _ = g.gicd(0xc0c, 0xaaaa_aaaa);
+    let _ = g.pulse(48);
+    g.settle();
+    let (writes, injected) = (g.cpus[0].1.writes, g.vgic.injected(VcpuId(0)));
+    let _ = g.pulse(48);
+    g.settle();
+    assert_eq!((g.cpus[0].1.writes, g.vgic.injected(VcpuId(0))), (writes, injected));
+    assert_eq!(g.ack(0), 48);
+    // Active now: the next edge comes behind its end.
+    let _ = g.pulse(48);
+    let _ = g.pulse(48);
+    assert_eq!(g.ack(0), SPURIOUS);
+    g.end(0, 48);
+    assert_eq!(g.ack(0), 48);
+    g.end(0, 48);
+    assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
 fn an_spi_moves_to_its_new_target_out_of_the_list_register_of_the_old() {
     let mut g = Guest::new(2);
     let _ = g.pulse(50);
