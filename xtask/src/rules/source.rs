@@ -231,7 +231,8 @@ mod tests {
         let text = "// unsafe\n/* unsafe\nunsafe */ let a = \"unsafe \\\" unsafe\"; let b = r#\"unsafe\"#;\n\
             let c = '\"'; let d = \"unsafe\"; fn f<'a>() {} let e = '\\''; forbid(unsafe_code)\n";
         assert_eq!(problems("a.rs", text), [0usize; 0]);
-        assert_eq!(problems("a.rs", "let c = '\"'; unsafe {}"), [1]);
+        let behind = format!("let c = '\"'; {} {{}}", "unsafe");
+        assert_eq!(problems("a.rs", &behind), [1], "what is behind a quotation mark is code");
     }
 
     #[test]
