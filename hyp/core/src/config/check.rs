@@ -10,7 +10,7 @@ use tessera_abi::layout;
 use super::problem::{Problem, short};
 use super::reader::Reader;
 use super::{Config, DiskConfig, MAX_BOOTARGS, VmConfig};
-use crate::addr::{CpuId, Ipa};
+use crate::addr::Ipa;
 use crate::image::{Kernel, place};
 
 /// How a partition is named by its own identity, as Linux does.
@@ -60,17 +60,6 @@ pub fn find_partition(name: &str, partitions: &[PartitionFacts<'_>]) -> Partitio
         (Some((index, _)), None) => PartitionLookup::Found(index),
         (None, _) => PartitionLookup::Missing,
         (Some(_), Some(_)) => PartitionLookup::Ambiguous,
-    }
-}
-
-/// Notes cores of this guest that others own.
-pub(super) fn shared_cores(reader: &mut Reader<'_, '_>, cpus: &[CpuId], others: &[VmConfig]) {
-    for core in cpus {
-        if let Some(other) = others.iter().find(|vm| vm.cpus.contains(core)) {
-            let what =
-                format!("core {core} is claimed by `{}` too; give one of them another", other.name);
-            reader.problem(Some("cpus"), what);
-        }
     }
 }
 
@@ -215,7 +204,8 @@ fn check_partitions<'c>(
     mine
 }
 
-fn about(vm: &VmConfig, property: &str, what: String) -> Problem {
+/// A problem of `vm`.
+pub(super) fn about(vm: &VmConfig, property: &str, what: String) -> Problem {
     Problem { node: format!("/{}", vm.name), property: Some(property.into()), what }
 }
 

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::check::about;
 use super::problem::{Problem, short};
 use super::reader::Reader;
 use super::{MAX_GUESTS, MAX_NAME, MAX_PATH, VmConfig};
@@ -39,9 +40,10 @@ impl Default for Lifecycle {
     }
 }
 
+const DEPENDS_ON: &str = "depends-on";
 /// The properties' names.
 pub(super) const PROPERTIES: [&str; 5] =
-    ["autostart", "depends-on", "restart", "restart-limit", "stop-timeout"];
+    ["autostart", DEPENDS_ON, "restart", "restart-limit", "stop-timeout"];
 
 /// Reads a guest's.
 pub(super) fn parse(reader: &mut Reader<'_, '_>) -> Lifecycle {
@@ -93,11 +95,11 @@ pub(super) fn one_of<T: Copy>(
 }
 
 fn depends_on(reader: &mut Reader<'_, '_>) -> Vec<String> {
-    let names = reader.texts("depends-on", MAX_NAME, MAX_GUESTS);
+    let names = reader.texts(DEPENDS_ON, MAX_NAME, MAX_GUESTS);
     let mut kept: Vec<String> = Vec::new();
     for name in names {
         if name == reader.guest() {
-            reader.problem(Some("depends-on"), "is the guest itself; take the name out".into());
+            reader.problem(Some(DEPENDS_ON), "is the guest itself; take the name out".into());
         } else if !kept.iter().any(|other| other == name) {
             kept.push(name.into());
         }
@@ -114,11 +116,11 @@ pub(super) fn check_dependencies(vms: &[VmConfig], names: &[&str]) -> Vec<Proble
                 let meant = nearest(name, names);
                 let advice =
                     meant.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                problems.push(about(vm, format!("there is no guest `{name}`{advice}")));
+                problems.push(about(vm, DEPENDS_ON, format!("there is no guest `{name}`{advice}")));
             } else if waits_for(vms, name, &vm.name) {
                 let what =
                     format!("`{name}` waits for this guest in turn; take one of the two out");
-                problems.push(about(vm, what));
+                problems.push(about(vm, DEPENDS_ON, what));
             }
         }
     }
@@ -136,7 +138,7 @@ pub(super) fn orphans(vms: &[VmConfig]) -> Vec<Problem> {
             Some((index, format!("`{missing}`, which this guest waits for, cannot be started")))
         });
         let Some((index, what)) = lost else { return problems };
-        problems.push(about(left.remove(index), what));
+        problems.push(about(left.remove(index), DEPENDS_ON, what));
     }
 }
 
@@ -156,8 +158,4 @@ fn waits_for(vms: &[VmConfig], from: &str, to: &str) -> bool {
         }
     }
     false
-}
-
-fn about(vm: &VmConfig, what: String) -> Problem {
-    Problem { node: format!("/{}", vm.name), property: Some("depends-on".into()), what }
 }

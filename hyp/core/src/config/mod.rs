@@ -10,6 +10,8 @@
 //! `docs/configuration.md` lists the properties for people.
 
 mod check;
+mod cpus;
+mod homes;
 mod keys;
 mod lifecycle;
 mod problem;
@@ -31,13 +33,14 @@ use crate::life::StopReason;
 pub use check::{
     BoardFacts, PartitionFacts, PartitionLookup, check_board, check_files, find_partition,
 };
+pub use cpus::Sharing;
 pub use lifecycle::Lifecycle;
 pub use problem::Problem;
 use problem::Problems;
 use reader::Reader;
 
 /// Most guests of a board.
-pub const MAX_GUESTS: usize = 16;
+pub const MAX_GUESTS: usize = 32;
 /// Longest name of a guest: it labels each line of its output.
 pub const MAX_NAME: usize = 24;
 /// Longest `kernel`, `ramdisk` and `partition`.
@@ -48,12 +51,15 @@ const MAX_BOOTARGS: usize = 2047;
 const OWN_NAME: &str = "tessera";
 
 /// What a configuration says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Guests that can be started as far as is known, in the order of the file.
     pub vms: Vec<VmConfig>,
     /// Keys of the board's terminal that no guest gets.
     pub keys: ConsoleKeys,
+    /// Microseconds after which a vCPU that wakes on a shared core runs at the latest, where it is not held back by what is
+    /// its due.
+    pub wake_latency_us: u32,
     /// What is wrong, in the order of the file. A guest with a problem is not in `vms`.
     pub problems: Vec<Problem>,
 }
@@ -63,6 +69,24 @@ impl Config {
     pub fn reject(&mut self, problems: Vec<Problem>) {
         self.leave_out(problems);
         self.leave_out(lifecycle::orphans(&self.vms));
+    }
+
+    /// Settles which of the board's `cores` cores each guest with shared ones has, and where its vCPUs are at home, once it is
+    /// known which guests there are. A guest for which nothing is left is left out.
+    pub fn resolve(&mut self, cores: usize) {
+        // Whoever is left out makes room, and each round but the last leaves one out.
+        for _ in 0..=MAX_GUESTS {
+            match homes::settle(&self.vms, cores) {
+                Ok(settled) => {
+                    let sharers = self.vms.iter_mut().filter(|vm| vm.sharing.is_some());
+                    for (vm, place) in sharers.zip(settled) {
+                        (vm.cpus, vm.homes) = (place.cpus, place.homes);
+                    }
+                    return;
+                }
+                Err(problems) => self.reject(problems),
+            }
+        }
     }
 
     fn leave_out(&mut self, problems: Vec<Problem>) {
@@ -76,8 +100,15 @@ impl Config {
 pub struct VmConfig {
     /// Name of its node.
     pub name: String,
-    /// The core of each vCPU, each owned by this guest alone: as many as there are vCPUs.
+    /// How many vCPUs it has.
+    pub vcpus: usize,
+    /// Dedicated: the core of each vCPU, each owned by this guest alone. Shared: the cores on which its vCPUs may run; before
+    /// [`Config::resolve`] none where the file names none.
     pub cpus: Vec<CpuId>,
+    /// What it gets of cores that it shares; `None` where it owns them.
+    pub sharing: Option<Sharing>,
+    /// The core on which each vCPU starts. Dedicated: as `cpus`. Shared: known from [`Config::resolve`] on.
+    pub homes: Vec<CpuId>,
     /// Bytes of memory, a multiple of the page size.
     pub memory: u64,
     /// The kernel's path, as the bundle has it.
@@ -101,7 +132,7 @@ pub struct VmConfig {
 impl VmConfig {
     /// How many vCPUs the guest has.
     pub fn vcpus(&self) -> usize {
-        self.cpus.len()
+        self.vcpus
     }
 }
 
@@ -139,6 +170,7 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
         );
     }
     let keys = keys::parse(&mut reader);
+    let wake_latency_us = cpus::parse_latency(&mut reader);
     if root.children().next().is_none() {
         let what = "has no guest; add a node with compatible = \"tessera,vm\"";
         reader.problem(None, what.into());
@@ -157,23 +189,35 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
     }
     let names: Vec<&str> = root.children().map(|node| node.name()).take(MAX_GUESTS).collect();
     let waits = lifecycle::check_dependencies(&vms, &names);
-    let mut config = Config { vms, keys, problems: problems.into_vec() };
+    let mut config = Config { vms, keys, wake_latency_us, problems: problems.into_vec() };
     config.reject(waits);
+    config.reject(homes::check(&config.vms));
     config
 }
 
 /// What the root may have.
-pub(crate) const ROOT_PROPERTIES: [&str; 6] =
-    ["compatible", "#address-cells", "#size-cells", "model", keys::SWITCH, keys::MONITOR];
+pub(crate) const ROOT_PROPERTIES: [&str; 7] = [
+    "compatible",
+    "#address-cells",
+    "#size-cells",
+    "model",
+    keys::SWITCH,
+    keys::MONITOR,
+    cpus::LATENCY,
+];
 
 /// What a guest's node may have.
-pub(crate) const GUEST_PROPERTIES: [&str; 16] = {
+pub(crate) const GUEST_PROPERTIES: [&str; 19] = {
+    let [vcpus, cpus, policy, shares, cap, reserve] = cpus::PROPERTIES;
     let [autostart, depends_on, restart, restart_limit, stop_timeout] = lifecycle::PROPERTIES;
     [
         "compatible",
-        "vcpus",
-        "cpus",
-        "cpu-policy",
+        vcpus,
+        cpus,
+        policy,
+        shares,
+        cap,
+        reserve,
         "memory",
         "kernel",
         "ramdisk",
@@ -205,8 +249,7 @@ fn parse_vm<'a>(
     }
     reader.only(&GUEST_PROPERTIES);
     check_name(reader, node.name(), others);
-    check_policy(reader);
-    let cpus = parse_cpus(reader);
+    let cores = cpus::parse(reader);
     let memory = reader.required_text("memory", MAX_PATH, "memory = \"256M\"");
     let memory = memory.and_then(|text| parse_memory(reader, text));
     let kernel = parse_path(reader, "kernel", true);
@@ -217,11 +260,14 @@ fn parse_vm<'a>(
     let control = reader.flag("control");
     let life = lifecycle::parse(reader);
     let disks = parse_disks(reader, node);
-    check::shared_cores(reader, &cpus, others);
+    cpus::check_claims(reader, &cores, others);
     check::shared_partitions(reader, &disks, others);
     let vm = VmConfig {
         name: node.name().into(),
-        cpus,
+        vcpus: cores.vcpus,
+        homes: if cores.sharing.is_none() { cores.cpus.clone() } else { Vec::new() },
+        cpus: cores.cpus,
+        sharing: cores.sharing,
         memory: memory.unwrap_or(0),
         kernel: kernel.unwrap_or_default().into(),
         ramdisk: ramdisk.map(Into::into),
@@ -245,56 +291,6 @@ fn check_name(reader: &mut Reader<'_, '_>, name: &str, others: &[VmConfig]) {
     } else if others.iter().any(|vm| vm.name == name) {
         reader.problem(None, "is there twice; give each guest its own name".into());
     }
-}
-
-fn check_policy(reader: &mut Reader<'_, '_>) {
-    match reader.text("cpu-policy", MAX_PATH) {
-        None | Some("dedicated") => {}
-        Some("shared") => reader.problem(
-            Some("cpu-policy"),
-            "\"shared\" is not supported yet; write \"dedicated\", which gives each vCPU its own core".into(),
-        ),
-        Some(other) => {
-            let other = problem::short(other);
-            reader.problem(Some("cpu-policy"), format!("\"{other}\" is unknown; write \"dedicated\""));
-        }
-    }
-}
-
-/// `cpus`, held against `vcpus`.
-fn parse_cpus(reader: &mut Reader<'_, '_>) -> Vec<CpuId> {
-    let vcpus = reader.number("vcpus", "vcpus = <2>").and_then(|vcpus| {
-        let most = layout::MAX_VCPUS;
-        if (1..=most as u32).contains(&vcpus) {
-            return Some(vcpus as usize);
-        }
-        reader.problem(Some("vcpus"), format!("{vcpus} is not from 1 to {most}"));
-        None
-    });
-    let Some(cells) = reader.cells("cpus", "cpus = <0 1>") else { return Vec::new() };
-    if let Some(vcpus) = vcpus.filter(|&vcpus| vcpus != cells.len()) {
-        let cores = cells.len();
-        let what = format!(
-            "{cores} for {vcpus} vCPUs; a guest with dedicated cores names one core for each vCPU"
-        );
-        reader.problem(Some("cpus"), what);
-    }
-    let mut cpus = Vec::new();
-    for cell in cells.take(layout::MAX_VCPUS) {
-        let Ok(core) = u8::try_from(cell) else {
-            reader.problem(Some("cpus"), format!("core {cell} is on no board; cores count from 0"));
-            continue;
-        };
-        if cpus.contains(&CpuId(core)) {
-            reader.problem(
-                Some("cpus"),
-                format!("core {core} is there twice; each vCPU has its own"),
-            );
-        } else {
-            cpus.push(CpuId(core));
-        }
-    }
-    cpus
 }
 
 /// Bytes of `text`, such as `"256M"`.

@@ -154,9 +154,23 @@ impl<'a, 'p> Reader<'a, 'p> {
         example: &str,
     ) -> Option<impl ExactSizeIterator<Item = u32> + use<'a>> {
         self.required(name, example)?;
+        self.optional_cells(name, example)
+    }
+
+    /// Numbers, one at least, where there are any.
+    pub(super) fn optional_cells(
+        &mut self,
+        name: &'static str,
+        example: &str,
+    ) -> Option<impl ExactSizeIterator<Item = u32> + use<'a>> {
         let is = || format!("a list of numbers; write for example {example}");
         let whole = |value: &[u8]| !value.is_empty() && value.len().is_multiple_of(4);
         self.typed(name, is, |property| whole(property.value()).then(|| property.cells()))
+    }
+
+    /// Whether the property is there, whatever it says.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.node.property(name).is_some()
     }
 
     /// Whether a property without a value is there.

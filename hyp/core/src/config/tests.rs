@@ -1,3 +1,5 @@
+mod shared;
+
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -158,7 +160,10 @@ fn a_guest_is_read_with_all_that_it_has() {
     };
     let want = VmConfig {
         name: "web".into(),
+        vcpus: 2,
         cpus: Vec::from([CpuId(0), CpuId(1)]),
+        sharing: None,
+        homes: Vec::from([CpuId(0), CpuId(1)]),
         memory: 256 << 20,
         kernel: "vmlinuz".into(),
         ramdisk: Some("initrd.img".into()),
@@ -284,10 +289,6 @@ fn a_value_out_of_range_is_refused() {
     refused(guest().with("vcpus", Cells(Vec::from([2]))), "web/cpus: 1 for 2 vCPUs");
     refused(Guest::new("web", &[1, 1]), "web/cpus: core 1 is there twice");
     refused(Guest::new("web", &[256]), "web/cpus: core 256 is on no board");
-    refused(
-        guest().with("cpu-policy", Text("shared")),
-        "web/cpu-policy: \"shared\" is not supported yet",
-    );
     refused(guest().with("cpu-policy", Text("fair")), "web/cpu-policy: \"fair\" is unknown");
     refused(guest().with("console", Text("vga")), "web/console: \"vga\" is unknown");
     refused(guest().with("kernel", Text("")), "web/kernel: is empty");
@@ -344,13 +345,13 @@ fn a_partition_has_one_owner_unless_all_only_read() {
 }
 
 #[test]
-fn seventeen_guests_are_one_too_many() {
-    let names: [&str; 17] =
-        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"];
-    let guests: Vec<_> = (0..).zip(names).map(|(core, name)| Guest::new(name, &[core])).collect();
-    let config = config(&guests);
-    assert_eq!(config.vms.len(), MAX_GUESTS);
-    assert_eq!(words(&config.problems), ["q: is one guest too many; a board has at most 16"]);
+fn the_thirty_third_guest_is_one_too_many() {
+    let names: Vec<String> = (0..=MAX_GUESTS).map(|n| alloc::format!("guest-{n}")).collect();
+    let guest = |name: &String| shared::sharing(String::leak(name.clone()));
+    let config = config(&names.iter().map(guest).collect::<Vec<_>>());
+    assert_eq!(config.vms.len(), 32);
+    let want = "guest-32: is one guest too many; a board has at most 32";
+    assert_eq!(words(&config.problems), [want]);
 }
 
 #[test]

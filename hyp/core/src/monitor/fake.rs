@@ -30,9 +30,13 @@ const HZ: u64 = 1000;
 
 fn guest(id: u8, name: &str, cpus: &[u8]) -> Guest {
     let disk = DiskConfig { name: "disk".into(), partition: name.into(), read_only: false };
+    let cpus: Vec<CpuId> = cpus.iter().map(|&core| CpuId(core)).collect();
     let config = VmConfig {
         name: name.into(),
-        cpus: cpus.iter().map(|&core| CpuId(core)).collect(),
+        vcpus: cpus.len(),
+        homes: cpus.clone(),
+        cpus,
+        sharing: None,
         memory: 256 << 20,
         kernel: "vmlinuz".into(),
         ramdisk: None,

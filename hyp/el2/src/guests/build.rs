@@ -46,6 +46,9 @@ pub fn define(board: &Board<'_>) -> (Vec<Guest>, ConsoleKeys) {
         let id = VmId(guests.len() as u8);
         let (kernel, ramdisk) = (find(&vm.kernel), vm.ramdisk.as_deref().map(find));
         match attach_disks(&vm, id, disk.as_mut()) {
+            _ if vm.sharing.is_some() => {
+                log::error!("{}: shared cores come with the scheduler", vm.name)
+            }
             Ok(disks) => guests.push(Guest::new(
                 id,
                 vm,
@@ -104,6 +107,7 @@ fn check_board(config: &mut Config, disk: Option<&disk::BoardDisk>) {
         partitions: partitions.as_deref(),
     };
     config.reject(config::check_board(config, &facts));
+    config.resolve(facts.cpus);
 }
 
 fn attach_disks(

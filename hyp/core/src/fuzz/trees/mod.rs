@@ -10,11 +10,12 @@ use built::Words;
 use sha2::{Digest, Sha256};
 
 use super::Choices;
+use crate::addr::CpuId;
 use crate::board::{Board, Range};
 use crate::bundle::{Bundle, CONFIG, PATH, PIECES, piece_hashes};
 use crate::config::{
     BoardFacts, DISK_PROPERTIES, GUEST_PROPERTIES, MAX_GUESTS, PartitionFacts, ROOT_PROPERTIES,
-    check_board, check_files, parse,
+    VmConfig, check_board, check_files, parse,
 };
 use crate::fdt::{Fdt, Writer};
 
@@ -125,7 +126,7 @@ const CONFIGURATION: Words = Words {
         "",
         "a b",
     ],
-    cells: &[0, 1, 2, 3, 4, 8, 9, 30, 255, 256, 0xffff_ffff],
+    cells: &[0, 1, 2, 3, 4, 8, 9, 30, 60, 100, 255, 256, 10_000, 0xffff_ffff],
 };
 
 /// Any device tree: it is refused, or read in a time that goes with its size.
@@ -232,7 +233,9 @@ pub fn config(bytes: &[u8]) -> usize {
     config.reject(check_files(&config, |name| {
         if name == "vmlinuz" { Ok(&blob[..]) } else { Err("is not in the bundle".to_string()) }
     }));
+    config.resolve(facts.cpus);
     assert!(config.vms.len() <= parsed);
+    assert!((100..=100_000).contains(&config.wake_latency_us));
     for problem in &config.problems {
         let words = problem.to_string();
         assert!(words.len() < 1000, "{words}");
@@ -242,13 +245,41 @@ pub fn config(bytes: &[u8]) -> usize {
         assert!((1..=8).contains(&vm.vcpus()) && vm.memory > 0 && !vm.kernel.is_empty());
         assert!(config.vms[..at].iter().all(|other| other.name != vm.name));
         assert!(vm.cpus.iter().all(|core| usize::from(core.0) < facts.cpus));
+        assert_eq!(vm.homes.len(), vm.vcpus());
+        assert!(vm.homes.iter().all(|home| vm.cpus.contains(home)));
     }
+    check_sharing(&config.vms, facts.cpus);
     1 + parsed
 }
 
-fn one_guest() -> Vec<u8> {
+/// Whoever owns a core has it alone, and nobody is promised more of one than there is.
+fn check_sharing(vms: &[VmConfig], cores: usize) {
+    for core in (0..cores as u8).map(CpuId) {
+        let users = vms.iter().filter(|vm| vm.cpus.contains(&core));
+        let owners = users.clone().filter(|vm| vm.sharing.is_none()).count();
+        assert!(owners == 0 || users.count() == 1);
+        let promised = vms.iter().map(|vm| {
+            let reserve = vm.sharing.and_then(|sharing| sharing.reserve).unwrap_or(0);
+            vm.homes.iter().filter(|home| **home == core).count() * usize::from(reserve)
+        });
+        assert!(promised.sum::<usize>() <= 100);
+    }
+}
+
+fn two_guests() -> Vec<u8> {
     Writer::tree(0, |root| {
         root.text("compatible", "tessera,config");
+        root.cells("wake-latency", &[1000]);
+        root.node("db", |db| {
+            db.text("compatible", "tessera,vm");
+            db.cells("vcpus", &[3]);
+            db.text("cpu-policy", "shared");
+            db.cells("cpu-shares", &[300]);
+            db.cells("cpu-cap", &[80]);
+            db.cells("cpu-reserve", &[60]);
+            db.text("memory", "64M");
+            db.text("kernel", "vmlinuz");
+        });
         root.node("web", |web| {
             web.text("compatible", "tessera,vm");
             web.cells("vcpus", &[2]);
@@ -266,7 +297,7 @@ fn one_guest() -> Vec<u8> {
 }
 
 pub fn config_seeds() -> Vec<Vec<u8>> {
-    built::inputs(&one_guest())
+    built::inputs(&two_guests())
 }
 
 /// A bundle: a file that passes for whole has the bytes of the hash beside it. The input's first bytes say which hashes
@@ -327,7 +358,7 @@ pub fn bundle_seeds() -> Vec<Vec<u8>> {
     };
     let tree = Writer::tree(0, |root| {
         root.node("images", |images| {
-            image(images, CONFIG, "config", &one_guest());
+            image(images, CONFIG, "config", &two_guests());
             image(images, "file-1", "vmlinuz", b"a kernel of sorts");
         });
     });
