@@ -4,6 +4,10 @@
 //! while somebody looks: then WFI traps, and the core waits at EL2 instead, until an interrupt is there ([`Sampling`]).
 //! What was not looked at counts as busy in no reading: a share is made of two readings that were both taken while
 //! sampling was on ([`Reading::share_since`]).
+//!
+//! A vCPU that shares its core leaves it when it is idle and waits for it when it is not, and whoever switches sees both:
+//! of such a one all is known at all times. It is always in one of three states, from [`Usage::begin_shared`] on: ready,
+//! running, or blocked.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -20,6 +24,10 @@ pub struct Usage {
     idle_since: AtomicU64,
     /// When its WFI began to be trapped; 0 while it is not.
     sampled_since: AtomicU64,
+    /// Ticks that it was ready without having a core, without the present wait.
+    waited: AtomicU64,
+    /// When the present wait for a core began; 0 while it runs or has nothing to do.
+    waited_since: AtomicU64,
 }
 
 /// What a [`Usage`] said at one moment.
@@ -31,6 +39,8 @@ pub struct Reading {
     pub ran: u64,
     /// Ticks of those that are known to have been idle.
     pub idle: u64,
+    /// Ticks of those that it waited for a core that others had.
+    pub waited: u64,
     /// Since when idle time is seen; `None` while it is not.
     pub sampled_since: Option<u64>,
 }
@@ -63,6 +73,52 @@ impl Usage {
         }
     }
 
+    /// The vCPU, which shares its core, is switched on, and ready.
+    pub fn begin_shared(&self, now: u64) {
+        self.since.store(now, Relaxed);
+        self.sampled_since.store(now, Relaxed);
+        self.waited_since.store(now, Relaxed);
+    }
+
+    /// It was ready and gets the core. How long it has waited for one, in all.
+    #[inline]
+    pub fn runs(&self, now: u64) -> u64 {
+        add(&self.waited, now, self.waited_since.load(Relaxed));
+        self.waited_since.store(0, Relaxed);
+        self.waited.load(Relaxed)
+    }
+
+    /// It ran and is made to give way: it is ready.
+    #[inline]
+    pub fn preempted(&self, now: u64) {
+        self.waited_since.store(now, Relaxed);
+    }
+
+    /// It ran and has nothing to do.
+    #[inline]
+    pub fn blocks(&self, now: u64) {
+        self.idle_since.store(now, Relaxed);
+    }
+
+    /// It had nothing to do and is ready.
+    #[inline]
+    pub fn wakes(&self, now: u64) {
+        add(&self.idle, now, self.idle_since.load(Relaxed));
+        self.idle_since.store(0, Relaxed);
+        self.waited_since.store(now, Relaxed);
+    }
+
+    /// It is switched off, in whatever state it was.
+    pub fn end_shared(&self, now: u64) {
+        self.runs(now);
+        self.end(now);
+    }
+
+    /// How long it has waited for a core, in all, up to when it last got one.
+    pub fn waited(&self) -> u64 {
+        self.waited.load(Relaxed)
+    }
+
     /// WFI traps from now on, or no longer.
     pub fn sampled(&self, on: Option<u64>) {
         self.sampled_since.store(on.unwrap_or(0), Relaxed);
@@ -73,15 +129,17 @@ impl Usage {
         self.sampled_since.load(Relaxed) != 0
     }
 
-    /// How it stands at `now`. Of a vCPU that goes to sleep or wakes at this moment, a wait may be in it twice or not at
-    /// all; the next reading has it right.
+    /// How it stands at `now`. Of a vCPU that changes its state at this moment, a wait may be in it twice or not at all; the
+    /// next reading has it right.
     pub fn read(&self, now: u64) -> Reading {
         let (since, idle_since) = (self.since.load(Relaxed), self.idle_since.load(Relaxed));
-        let sampled_since = self.sampled_since.load(Relaxed);
+        let (sampled_since, waited_since) =
+            (self.sampled_since.load(Relaxed), self.waited_since.load(Relaxed));
         Reading {
             at: now,
             ran: until(self.ran.load(Relaxed), now, since),
             idle: until(self.idle.load(Relaxed), now, idle_since),
+            waited: until(self.waited.load(Relaxed), now, waited_since),
             sampled_since: (sampled_since != 0).then_some(sampled_since),
         }
     }
@@ -108,8 +166,20 @@ impl Reading {
         // One that was switched on or off in between is sampled anew.
         self.sampled_since.filter(|&since| since <= earlier.at)?;
         let idle = self.idle.saturating_sub(earlier.idle).min(ran);
-        u32::try_from(u128::from(ran - idle) * 1000 / u128::from(passed)).ok()
+        let waited = self.waited.saturating_sub(earlier.waited).min(ran - idle);
+        thousandths(ran - idle - waited, passed)
     }
+
+    /// The share of the time since `earlier` in which the vCPU waited for a core, in thousandths; `None` where no time has
+    /// passed.
+    pub fn waited_since(&self, earlier: &Self) -> Option<u32> {
+        let passed = self.at.checked_sub(earlier.at).filter(|&passed| passed != 0)?;
+        thousandths(self.waited.saturating_sub(earlier.waited).min(passed), passed)
+    }
+}
+
+fn thousandths(part: u64, whole: u64) -> Option<u32> {
+    u32::try_from(u128::from(part) * 1000 / u128::from(whole)).ok()
 }
 
 /// Until when somebody wants to know how busy vCPUs are: one for the board.
@@ -206,6 +276,50 @@ mod tests {
         let second = usage.read(3000);
         assert_eq!(usage.read(4000).share_since(&second), Some(1000));
         assert_eq!(second.share_since(&second), None, "no time has passed");
+    }
+
+    #[test]
+    fn of_a_vcpu_that_shares_its_core_all_is_known_at_every_moment() {
+        let usage = Usage::default();
+        usage.begin_shared(1000);
+        let first = usage.read(1100);
+        assert_eq!((first.ran, first.idle, first.waited), (100, 0, 100), "it waits for a core");
+        assert_eq!(usage.runs(1200), 200);
+        usage.preempted(1500);
+        assert_eq!(usage.runs(1600), 300);
+        usage.blocks(1700);
+        let blocked = usage.read(1900);
+        assert_eq!((blocked.ran, blocked.idle, blocked.waited), (900, 200, 300));
+        usage.wakes(2000);
+        assert_eq!(usage.read(2050).waited, 350);
+        assert_eq!((usage.runs(2100), usage.waited()), (400, 400));
+        let last = usage.read(2100);
+        assert_eq!((last.ran, last.idle, last.waited), (1100, 300, 400));
+        // 400 of 1000 on the core, 300 without one.
+        assert_eq!((last.share_since(&first), last.waited_since(&first)), (Some(400), Some(300)));
+        assert_eq!(last.waited_since(&last), None);
+    }
+
+    #[test]
+    fn a_vcpu_that_shares_its_core_ends_in_any_state_with_its_times_right() {
+        for (state, want) in [(0, (1000, 0, 600)), (1, (1000, 0, 500)), (2, (1000, 100, 500))] {
+            let usage = Usage::default();
+            usage.begin_shared(1000);
+            usage.runs(1500);
+            match state {
+                0 => usage.preempted(1900),
+                1 => {}
+                _ => usage.blocks(1900),
+            }
+            usage.end_shared(2000);
+            let ended = usage.read(3000);
+            assert_eq!((ended.ran, ended.idle, ended.waited), want);
+            assert_eq!(ended.sampled_since, None);
+            assert_eq!(usage.read(4000).share_since(&ended), Some(0));
+            // It starts anew where it ended.
+            usage.begin_shared(5000);
+            assert_eq!(usage.runs(5010), want.2 + 10);
+        }
     }
 
     #[test]
