@@ -38,6 +38,7 @@ pub mod monitor;
 pub mod paging;
 pub mod psci;
 pub mod pulse;
+pub mod sched;
 pub mod serror;
 pub mod smccc;
 pub mod snapshot;

@@ -1,0 +1,160 @@
+//! Tasks in the order of a key: a binary heap that knows where each of them is, so that any can be taken out.
+//!
+//! Keys are times, virtual or the counter's, and compared like a clock's hands: those in one heap are less than 2^63 apart, and
+//! may run over the end of 64 bits.
+
+use alloc::vec::Vec;
+
+use super::{TASKS, TaskId};
+
+/// Whether time `a` comes before `b`.
+pub(super) fn is_before(a: u64, b: u64) -> bool {
+    (a.wrapping_sub(b) as i64) < 0
+}
+
+/// A task and its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Item {
+    pub key: u64,
+    pub id: TaskId,
+}
+
+/// Each task at most once.
+#[derive(Debug)]
+pub(super) struct Heap {
+    items: Vec<Item>,
+    /// Where in `items` each task is, if it is the one there.
+    at: [u8; TASKS],
+}
+
+impl Heap {
+    /// Empty, and with room for all tasks.
+    pub fn new() -> Self {
+        Self { items: Vec::with_capacity(TASKS), at: [0; TASKS] }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The earliest.
+    pub fn peek(&self) -> Option<Item> {
+        self.items.first().copied()
+    }
+
+    /// All, the earliest first and the others in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Item> {
+        self.items.iter().copied()
+    }
+
+    /// Puts `id`, which is not in it, where `key` belongs.
+    pub fn insert(&mut self, id: TaskId, key: u64) {
+        let item = Item { key, id };
+        self.items.push(item);
+        self.rise(self.items.len() - 1, item);
+    }
+
+    /// Takes `id` out; whether it was in it.
+    pub fn remove(&mut self, id: TaskId) -> bool {
+        let at = usize::from(self.at[id.index()]);
+        if self.items.get(at).is_none_or(|item| item.id != id) {
+            return false;
+        }
+        if let Some(last) = self.items.pop()
+            && at < self.items.len()
+        {
+            let at = self.sink(at, last);
+            self.rise(at, last);
+        }
+        true
+    }
+
+    /// Moves the hole at `at` towards the root until `item` may fill it.
+    fn rise(&mut self, mut at: usize, item: Item) {
+        while at > 0
+            && let Some(&above) = self.items.get((at - 1) / 2)
+            && is_before(item.key, above.key)
+        {
+            self.put(at, above);
+            at = (at - 1) / 2;
+        }
+        self.put(at, item);
+    }
+
+    /// Moves the hole at `at` away from the root until `item` may be in it; where it is then.
+    fn sink(&mut self, mut at: usize, item: Item) -> usize {
+        while let Some(&left) = self.items.get(2 * at + 1) {
+            let (mut child, mut below) = (2 * at + 1, left);
+            if let Some(&right) = self.items.get(child + 1)
+                && is_before(right.key, left.key)
+            {
+                (child, below) = (child + 1, right);
+            }
+            if !is_before(below.key, item.key) {
+                break;
+            }
+            self.put(at, below);
+            at = child;
+        }
+        at
+    }
+
+    fn put(&mut self, at: usize, item: Item) {
+        if let Some(place) = self.items.get_mut(at) {
+            *place = item;
+            self.at[item.id.index()] = at as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::btree_map::{BTreeMap, Entry};
+
+    use super::*;
+    use crate::fuzz::Random;
+
+    #[test]
+    fn tasks_come_out_in_the_order_of_their_keys_whatever_was_taken_out_between() {
+        let mut random = Random(0x4ea9);
+        let (mut heap, mut model) = (Heap::new(), BTreeMap::new());
+        // Around the end of 64 bits.
+        let origin = u64::MAX - 500;
+        for _ in 0..20_000 {
+            let id = TaskId(random.next() as u8);
+            if random.below(2) == 0 {
+                assert_eq!(heap.remove(id), model.remove(&id).is_some());
+            } else if let Entry::Vacant(place) = model.entry(id) {
+                let after = *place.insert(random.below(1000));
+                heap.insert(id, origin.wrapping_add(after));
+            }
+            assert_eq!((heap.len(), heap.is_empty()), (model.len(), model.is_empty()));
+            let first = heap.peek().map(|item| item.key.wrapping_sub(origin));
+            assert_eq!(first, model.values().min().copied());
+            let of = |item: &Item| model.get(&item.id).map(|after| origin.wrapping_add(*after));
+            assert!(heap.iter().all(|item| of(&item) == Some(item.key)));
+        }
+        while let Some(item) = heap.peek() {
+            let least = model.values().min().copied();
+            assert_eq!(Some(item.key.wrapping_sub(origin)), least);
+            assert!(heap.remove(item.id) && !heap.remove(item.id));
+            model.remove(&item.id);
+        }
+        assert!(model.is_empty());
+    }
+
+    #[test]
+    fn all_tasks_of_a_board_fit_without_more_memory() {
+        let mut heap = Heap::new();
+        let room = heap.items.capacity();
+        (0..=u8::MAX).for_each(|id| heap.insert(TaskId(id), u64::from(id ^ 0x55)));
+        assert_eq!((heap.len(), heap.items.capacity()), (TASKS, room));
+        assert_eq!(heap.peek(), Some(Item { key: 0, id: TaskId(0x55) }));
+    }
+}

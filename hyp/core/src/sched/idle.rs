@@ -1,0 +1,121 @@
+//! Which cores have nothing to do, and which have most.
+//!
+//! Both are hints: whoever acts on one finds out what is true from the core that it asks. But a core that is published is claimed
+//! by one at most, so that two do not both hand something over to it.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::CORES;
+use crate::addr::CpuId;
+
+/// A set of cores, a bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CoreSet(pub u8);
+
+impl CoreSet {
+    /// None.
+    pub const EMPTY: Self = Self(0);
+
+    /// Only `core`.
+    pub const fn only(core: CpuId) -> Self {
+        Self(1u8.wrapping_shl(core.0 as u32))
+    }
+
+    /// Whether it has none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `core` is one of them.
+    pub const fn contains(self, core: CpuId) -> bool {
+        self.0 & Self::only(core).0 != 0
+    }
+
+    /// Both sets together.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The set without `core`.
+    pub const fn without(self, core: CpuId) -> Self {
+        Self(self.0 & !Self::only(core).0)
+    }
+
+    /// The cores, lowest first.
+    pub fn iter(self) -> impl Iterator<Item = CpuId> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let lowest = (rest != 0).then_some(CpuId(rest.trailing_zeros() as u8));
+            rest &= rest.wrapping_sub(1);
+            lowest
+        })
+    }
+}
+
+/// What the cores say of themselves.
+#[derive(Debug)]
+pub struct IdleCores {
+    idle: AtomicU8,
+    /// How many tasks wait on each that could go elsewhere.
+    waiting: [AtomicU8; CORES],
+}
+
+impl IdleCores {
+    /// All are busy, and nobody waits.
+    pub const fn new() -> Self {
+        Self { idle: AtomicU8::new(0), waiting: [const { AtomicU8::new(0) }; CORES] }
+    }
+
+    /// `core` has nothing to do.
+    pub fn publish(&self, core: CpuId) {
+        self.idle.fetch_or(CoreSet::only(core).0, Ordering::SeqCst);
+    }
+
+    /// `core` has something to do; whether nobody has claimed it since it was published.
+    pub fn withdraw(&self, core: CpuId) -> bool {
+        self.take(core)
+    }
+
+    /// Whether any core has nothing to do.
+    #[inline(always)]
+    pub fn any(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) != 0
+    }
+
+    /// Claims one of `cores` that has nothing to do: it is not published any more, and gets something.
+    pub fn claim(&self, cores: CoreSet) -> Option<CpuId> {
+        let idle = CoreSet(self.idle.load(Ordering::SeqCst) & cores.0);
+        idle.iter().find(|&core| self.take(core))
+    }
+
+    fn take(&self, core: CpuId) -> bool {
+        let bit = CoreSet::only(core).0;
+        self.idle.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+    }
+
+    /// So many tasks wait on `core` that could go elsewhere.
+    #[inline]
+    pub fn set_waiting(&self, core: CpuId, count: usize) {
+        if let Some(waiting) = self.waiting.get(usize::from(core.0)) {
+            let count = u8::try_from(count).unwrap_or(u8::MAX);
+            if waiting.load(Ordering::Relaxed) != count {
+                waiting.store(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The one of `cores` on which most wait, if any do.
+    pub fn longest(&self, cores: CoreSet) -> Option<CpuId> {
+        let waiting = |core: CpuId| {
+            let count = self.waiting.get(usize::from(core.0))?.load(Ordering::Relaxed);
+            (count > 0).then_some((count, core))
+        };
+        cores.iter().filter_map(waiting).max().map(|(_, core)| core)
+    }
+}
+
+impl Default for IdleCores {
+    fn default() -> Self {
+        Self::new()
+    }
+}

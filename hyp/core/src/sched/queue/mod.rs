@@ -1,0 +1,303 @@
+//! The tasks of one core, and which of them has it.
+//!
+//! Only the core itself touches its queue. All times are of the board's counter, and one that is earlier than the last is taken
+//! for that. What is decided, and in which order ([`RunQueue::pick`]):
+//!
+//! 1. Nobody is disturbed for nothing: whoever has the core keeps it for the *granularity*, an eighth of the latency, unless it
+//!    blocks, yields, or has used up its cap. This bounds what wake-ups and calls cost the others.
+//! 2. A *called* task is next, so that what is asked of its guest is done soon. All calls together get no more than a ninth of
+//!    the core by this: what a guest does to have itself called again and again is of no use to it.
+//! 3. A task that has had less than its *reserve* is next, in pieces of about the granularity.
+//! 4. Else it is the one whose virtual time is furthest behind. It has the core for its *slice*, its part of the latency, and
+//!    longer where its time is still behind the others'. A task that wakes is behind those that ran on, but by no more than
+//!    half the latency's worth: so it has the core once the current one has had it for the granularity, and does not keep it.
+//! 5. A *capped* task that has used its budget is out of it until the window's end.
+//!
+//! Nothing here takes longer the more tasks there are, but for the depth of a heap; where the current task goes on, no heap
+//! changes. Only [`RunQueue::hand_over`] looks at all that wait, for a core that has nothing to do.
+
+mod turn;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::heap::{Heap, is_before};
+use super::task::{State, Task};
+use super::{Share, TASKS, TaskId, TaskSet, Timing};
+use turn::Current;
+pub use turn::Decision;
+
+/// One core's tasks.
+#[derive(Debug)]
+pub struct RunQueue<T> {
+    timing: Timing,
+    /// By their numbers. Boxed, so that one moves to another core without a copy, and nothing is allocated for it.
+    tasks: Vec<Option<Box<Task<T>>>>,
+    count: usize,
+    current: Option<Current>,
+    /// Ready tasks by their virtual times.
+    ready: Heap,
+    /// The sum of their weights.
+    load: u64,
+    /// Those of them that have a reserve, by their clocks.
+    reserved: Heap,
+    /// Blocked tasks by their timers, and throttled ones by the ends of their windows.
+    alarms: Heap,
+    /// Ready and throttled tasks that were called.
+    called: TaskSet,
+    /// The last one that ran for that.
+    last_called: TaskId,
+    /// Before this time none runs for that, unless nothing else is to be done.
+    calls_from: u64,
+    /// Until when all is charged.
+    now: u64,
+    /// The virtual time that no ready task was behind when it became ready, but for its credit. It never goes back.
+    base: u128,
+}
+
+/// A task on its way to another core.
+#[derive(Debug)]
+pub struct Parcel<T> {
+    id: TaskId,
+    task: Box<Task<T>>,
+}
+
+impl<T> Parcel<T> {
+    /// Which one.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+}
+
+impl<T> RunQueue<T> {
+    /// Timers that are set for later than this many ticks from now go off then: a time in the far future is not to look like
+    /// one that is over. (Years, of the fastest counter.)
+    const FURTHEST_TIMER: u64 = 1 << 62;
+
+    /// Where virtual time begins: far enough from 0 to go back by a credit.
+    const ORIGIN: u128 = 1 << 64;
+
+    /// A queue without tasks. Allocates all that it needs but for the tasks themselves.
+    pub fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            tasks: (0..TASKS).map(|_| None).collect(),
+            count: 0,
+            current: None,
+            ready: Heap::new(),
+            load: 0,
+            reserved: Heap::new(),
+            alarms: Heap::new(),
+            called: TaskSet::EMPTY,
+            last_called: TaskId(u8::MAX),
+            calls_from: 0,
+            now: 0,
+            base: Self::ORIGIN,
+        }
+    }
+
+    /// Adds `task` as `id`, which is in no queue. It is blocked.
+    pub fn add(&mut self, id: TaskId, share: Share, task: T) {
+        let task = Task::new(task, share, &self.timing, self.base, self.now);
+        self.put(id, Box::new(task));
+    }
+
+    fn put(&mut self, id: TaskId, task: Box<Task<T>>) {
+        if let Some(place) = self.tasks.get_mut(id.index())
+            && place.replace(task).is_none()
+        {
+            self.count += 1;
+        }
+    }
+
+    /// How many tasks it has.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether it has `id`.
+    pub fn contains(&self, id: TaskId) -> bool {
+        self.task(id).is_some()
+    }
+
+    /// The task that has the core.
+    pub fn current(&self) -> Option<TaskId> {
+        self.current.as_ref().map(|current| current.id)
+    }
+
+    /// Task `id`.
+    pub fn task_mut(&mut self, id: TaskId) -> Option<&mut T> {
+        self.entry(id).map(|task| &mut task.task)
+    }
+
+    /// All tasks, by their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (TaskId, &T)> {
+        let numbered = (0..=u8::MAX).map(TaskId).zip(&self.tasks);
+        numbered.filter_map(|(id, task)| Some((id, &task.as_ref()?.task)))
+    }
+
+    fn task(&self, id: TaskId) -> Option<&Task<T>> {
+        self.tasks.get(id.index())?.as_deref()
+    }
+
+    fn entry(&mut self, id: TaskId) -> Option<&mut Task<T>> {
+        self.tasks.get_mut(id.index())?.as_deref_mut()
+    }
+
+    fn state(&self, id: TaskId) -> Option<State> {
+        self.task(id).map(|task| task.state)
+    }
+
+    /// Wakes `id`, if it is blocked: it waits for the core from now on, and its timer is dropped. Whether it was.
+    pub fn wake(&mut self, id: TaskId, now: u64) -> bool {
+        self.charge(now);
+        let blocked = self.state(id) == Some(State::Blocked);
+        if blocked {
+            self.alarms.remove(id);
+            self.rise(id);
+        }
+        blocked
+    }
+
+    /// As [`RunQueue::wake`]; and it is next, also where it has used up its cap. Nothing where it has the core. Whether it is
+    /// in this queue.
+    pub fn call(&mut self, id: TaskId, now: u64) -> bool {
+        self.wake(id, now);
+        let state = self.state(id);
+        if matches!(state, Some(State::Ready | State::Throttled)) {
+            self.called.insert(id);
+            self.end_turn_for_calls();
+        }
+        state.is_some()
+    }
+
+    /// The current task blocks, until it is woken, or until `timer`.
+    pub fn block(&mut self, now: u64, timer: Option<u64>) {
+        self.charge(now);
+        self.close_turn();
+        if let Some(Current { id, .. }) = self.current.take()
+            && let Some(task) = self.entry(id)
+        {
+            task.state = State::Blocked;
+            self.set_timer(id, timer);
+        }
+    }
+
+    /// Sets, or drops, the timer of `id`, if that is blocked.
+    pub fn set_timer(&mut self, id: TaskId, at: Option<u64>) {
+        if self.state(id) != Some(State::Blocked) {
+            return;
+        }
+        self.alarms.remove(id);
+        if let Some(at) = at {
+            let wait = at.saturating_sub(self.now).min(Self::FURTHEST_TIMER);
+            self.alarms.insert(id, self.now.wrapping_add(wait));
+        }
+    }
+
+    /// A sibling of `id` waits for it: where one yields, it comes first.
+    pub fn prefer(&mut self, id: TaskId) {
+        if let Some(task) = self.entry(id) {
+            task.preferred = true;
+        }
+    }
+
+    /// Whether anybody waits for the core.
+    pub fn is_contended(&self) -> bool {
+        !(self.ready.is_empty() && self.called.is_empty())
+    }
+
+    /// How many wait for the core that could go to another.
+    pub fn waiting(&self) -> usize {
+        self.ready.len().saturating_sub(self.reserved.len())
+    }
+
+    /// Takes a task out for a core that has nothing to do: of those that wait here, have no reserve, were not called, and for
+    /// which `may` says so, the one that would wait longest. Looks at all.
+    pub fn hand_over(&mut self, now: u64, may: impl Fn(TaskId, &T) -> bool) -> Option<Parcel<T>> {
+        self.charge(now);
+        let base = self.base as u64;
+        let may = |id: TaskId| {
+            let task = self.task(id).filter(|task| task.reserve.is_none());
+            !self.called.contains(id) && task.is_some_and(|task| may(id, &task.task))
+        };
+        let all = self.ready.iter().filter(|item| may(item.id));
+        let id = all.max_by_key(|item| item.key.wrapping_sub(base) as i64)?.id;
+        self.leave(id);
+        let mut task = self.tasks.get_mut(id.index())?.take()?;
+        self.count -= 1;
+        // Virtual time means nothing on another core but relative to the others'.
+        task.virt = (task.virt + Self::ORIGIN).saturating_sub(self.base);
+        Some(Parcel { id, task })
+    }
+
+    /// Takes in what another core handed over. It waits for this core now.
+    pub fn adopt(&mut self, parcel: Parcel<T>, now: u64) -> TaskId {
+        self.charge(now);
+        let Parcel { id, mut task } = parcel;
+        task.virt = (task.virt + self.base).saturating_sub(Self::ORIGIN);
+        self.put(id, task);
+        self.enter(id);
+        self.end_turn_for(id);
+        id
+    }
+
+    /// Charges the current task until `now`, and moves the base on.
+    fn charge(&mut self, now: u64) {
+        let since = self.now;
+        if !is_before(since, now) {
+            return;
+        }
+        self.now = now;
+        let base = self.base;
+        let mut least = self.ready.peek().and_then(|first| Some(self.task(first.id)?.virt));
+        if let Some(id) = self.current()
+            && let Some(task) = self.entry(id)
+        {
+            task.charge(since, now, base);
+            least = Some(least.map_or(task.virt, |least| least.min(task.virt)));
+        }
+        self.base = base.max(least.unwrap_or(base));
+    }
+
+    /// `id`, which was blocked or throttled, wants the core.
+    fn rise(&mut self, id: TaskId) {
+        let (now, base) = (self.now, self.base);
+        let Some(task) = self.entry(id) else { return };
+        task.wake(now, base);
+        if let Some(end) = task.throttled(now) {
+            task.state = State::Throttled;
+            return self.alarms.insert(id, end);
+        }
+        self.enter(id);
+        self.end_turn_for(id);
+    }
+
+    /// `id`, which is in no heap, waits for the core.
+    fn enter(&mut self, id: TaskId) {
+        let Some(task) = self.entry(id) else { return };
+        task.state = State::Ready;
+        let (virt, weight) = (task.virt as u64, task.weight);
+        let clock = task.reserve.as_ref().map(|reserve| reserve.clock);
+        self.ready.insert(id, virt);
+        self.load += weight;
+        if let Some(clock) = clock {
+            self.reserved.insert(id, clock);
+        }
+    }
+
+    /// `id` waits for nothing any more.
+    fn leave(&mut self, id: TaskId) {
+        if self.ready.remove(id) {
+            self.load -= self.task(id).map_or(0, |task| task.weight);
+            self.reserved.remove(id);
+        }
+        self.alarms.remove(id);
+        self.called.remove(id);
+    }
+}

@@ -1,0 +1,268 @@
+//! Whose turn it is, and for how long.
+
+use super::{RunQueue, State, TaskId, is_before};
+
+/// What the core is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// To run a task.
+    Run {
+        /// Which.
+        id: TaskId,
+        /// When to ask again at the latest. `None`: nothing demands it.
+        until: Option<u64>,
+    },
+    /// To wait.
+    Idle {
+        /// When to ask again at the latest. `None`: nothing demands it.
+        until: Option<u64>,
+    },
+}
+
+/// Why a task has the core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// It was called.
+    Called,
+    /// It had less than its reserve.
+    Reserve,
+    /// Its virtual time was furthest behind.
+    Fair,
+}
+
+/// The task that has the core.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub id: TaskId,
+    why: Why,
+    /// Since when it has the core.
+    since: u64,
+    /// When this turn of it began; it may have several in a row.
+    from: u64,
+    /// When this turn ends, if anybody else wants the core.
+    until: u64,
+    /// Whether it wants to let others go first.
+    yields: bool,
+}
+
+impl<T> RunQueue<T> {
+    /// What all calls get of the core at most: a part in one and this many.
+    const CALLS: u64 = 8;
+
+    /// The current task waits for another by spinning: a ready sibling goes first, one that is preferred before the others, or
+    /// else whoever is next. A sibling does not get ahead of the others by more than half the latency through this.
+    pub fn yields(&mut self, now: u64) {
+        self.charge(now);
+        if let Some(current) = &mut self.current {
+            current.yields = true;
+        }
+    }
+
+    /// Decides who has the core from `now` on. `woke` is told who was blocked and is not any more, as its timer went off.
+    pub fn pick(&mut self, now: u64, mut woke: impl FnMut(TaskId, &mut T)) -> Decision {
+        self.charge(now);
+        self.ring(&mut woke);
+        if !self.goes_on() {
+            self.change();
+        }
+        self.decision()
+    }
+
+    /// Ends the waits whose time has come.
+    fn ring(&mut self, woke: &mut impl FnMut(TaskId, &mut T)) {
+        while let Some(alarm) = self.alarms.peek()
+            && !is_before(self.now, alarm.key)
+        {
+            self.alarms.remove(alarm.id);
+            if let Some(task) = self.entry(alarm.id)
+                && task.state == State::Blocked
+            {
+                woke(alarm.id, &mut task.task);
+            }
+            self.rise(alarm.id);
+        }
+    }
+
+    /// Whether the current task keeps the core without a question.
+    fn goes_on(&mut self) -> bool {
+        let (now, contended) = (self.now, self.is_contended());
+        let Some(&Current { id, why, until, yields, .. }) = self.current.as_ref() else {
+            return false;
+        };
+        let over = !is_before(now, until);
+        match why {
+            Why::Called if !over => return true,
+            _ if contended && (over || yields) => return false,
+            _ => {}
+        }
+        self.entry(id).is_some_and(|task| task.throttled(now).is_none())
+    }
+
+    /// Gives the core to whoever is next, which may be the one that has it.
+    fn change(&mut self) {
+        self.close_turn();
+        self.throttle();
+        let next = self.next_called().map(|id| (id, Why::Called));
+        let next = next.or_else(|| Some((self.next_reserved()?, Why::Reserve)));
+        if let Some((id, why)) = next.or_else(|| Some((self.next_fair()?, Why::Fair))) {
+            self.give(id, why);
+        }
+    }
+
+    /// The turn of the current task is over.
+    pub(super) fn close_turn(&mut self) {
+        if let Some(Current { why: Why::Called, from, .. }) = self.current {
+            let ran = self.now.wrapping_sub(from);
+            self.calls_from = self.now.wrapping_add(ran.saturating_mul(Self::CALLS));
+        }
+    }
+
+    /// Takes the core from the current task, if that has used up its cap.
+    fn throttle(&mut self) {
+        let now = self.now;
+        if let Some(id) = self.current()
+            && let Some(task) = self.entry(id)
+            && let Some(end) = task.throttled(now)
+        {
+            task.state = State::Throttled;
+            self.alarms.insert(id, end);
+            self.current = None;
+        }
+    }
+
+    fn next_called(&self) -> Option<TaskId> {
+        let alone = self.current.is_none() && self.ready.is_empty();
+        let id = self.called.after(self.last_called)?;
+        (alone || !is_before(self.now, self.calls_from)).then_some(id)
+    }
+
+    fn next_reserved(&self) -> Option<TaskId> {
+        let due = |id: TaskId| {
+            let clock =
+                self.task(id)?.reserve.as_ref().filter(|reserve| reserve.is_due(self.now))?;
+            Some((id, clock.clock))
+        };
+        let current = self.current.as_ref().filter(|current| !current.yields);
+        let current = current.and_then(|current| due(current.id));
+        let first = self.reserved.peek().and_then(|first| due(first.id));
+        match (current, first) {
+            (Some(current), Some(first)) if is_before(first.1, current.1) => Some(first.0),
+            (current, first) => current.or(first).map(|it| it.0),
+        }
+    }
+
+    fn next_fair(&self) -> Option<TaskId> {
+        let first = self.ready.peek().map(|first| first.id);
+        let Some(current) = &self.current else { return first };
+        if current.yields {
+            return self.sibling(current.id).or(first).or(Some(current.id));
+        }
+        let virt = |id: TaskId| self.task(id).map(|task| task.virt);
+        let behind = |first: &TaskId| virt(*first) <= virt(current.id);
+        first.filter(behind).or(Some(current.id))
+    }
+
+    /// The sibling of `id` that is to go before whoever is first in the queue.
+    fn sibling(&self, id: TaskId) -> Option<TaskId> {
+        let first = self.task(self.ready.peek()?.id)?.virt;
+        let order = |sibling: TaskId| {
+            let task = self.task(sibling).filter(|task| task.state == State::Ready)?;
+            let near = task.virt <= first.saturating_add(task.credit);
+            near.then_some((!task.preferred, task.virt, sibling))
+        };
+        id.siblings().filter_map(order).min().map(|(.., sibling)| sibling)
+    }
+
+    /// Gives `id` the core, or lets it keep it, for a turn.
+    fn give(&mut self, id: TaskId, why: Why) {
+        let now = self.now;
+        let mut since = now;
+        match self.current.take() {
+            Some(current) if current.id == id => since = current.since,
+            Some(current) => self.enter(current.id),
+            None => {}
+        }
+        self.leave(id);
+        if why == Why::Called {
+            self.last_called = id;
+        }
+        let Some(task) = self.entry(id) else { return };
+        task.state = State::Current;
+        task.preferred = false;
+        let until = match (why, &task.reserve) {
+            (Why::Called, _) => now.wrapping_add(self.timing.granularity()),
+            (Why::Reserve, Some(reserve)) => reserve.ends_at(now),
+            _ => now.wrapping_add(self.slice(id)),
+        };
+        self.current = Some(Current { id, why, since, from: now, until, yields: false });
+        self.end_turn_for_reserves();
+        self.end_turn_for_calls();
+    }
+
+    /// How long `id`, which is not in the queue, has the core at a time.
+    fn slice(&self, id: TaskId) -> u64 {
+        let weight = self.task(id).map_or(1, |task| task.weight);
+        let part = self.timing.latency.saturating_mul(weight) / self.load.saturating_add(weight);
+        part.max(self.timing.granularity())
+    }
+
+    /// `id` has become ready: the turn of the current task gets shorter by that, and is over soon where `id` is to go first.
+    pub(super) fn end_turn_for(&mut self, id: TaskId) {
+        let Some(&Current { id: current, why: Why::Fair, from, .. }) = self.current.as_ref() else {
+            return;
+        };
+        let virt = |id: TaskId| self.task(id).map(|task| task.virt);
+        let until = match virt(id) <= virt(current) {
+            true => from,
+            false => from.wrapping_add(self.slice(current)),
+        };
+        self.end_turn(until);
+        self.end_turn_for_reserves();
+    }
+
+    /// The current task's fair turn ends when the first reserve is due.
+    fn end_turn_for_reserves(&mut self) {
+        if let Some(Current { why: Why::Fair, .. }) = self.current
+            && let Some(first) = self.reserved.peek()
+        {
+            self.end_turn(first.key);
+        }
+    }
+
+    /// The current task's turn ends when a called one may run.
+    pub(super) fn end_turn_for_calls(&mut self) {
+        if let Some(&Current { why: Why::Reserve | Why::Fair, .. }) = self.current.as_ref()
+            && !self.called.is_empty()
+        {
+            self.end_turn(self.calls_from);
+        }
+    }
+
+    /// Ends the turn of the current task at `at` at the latest, but not before it had the core for the granularity.
+    fn end_turn(&mut self, at: u64) {
+        let granularity = self.timing.granularity();
+        if let Some(current) = &mut self.current {
+            let earliest = current.since.wrapping_add(granularity);
+            let at = if is_before(at, earliest) { earliest } else { at };
+            if is_before(at, current.until) {
+                current.until = at;
+            }
+        }
+    }
+
+    /// What follows from how it stands.
+    fn decision(&self) -> Decision {
+        let alarm = self.alarms.peek().map(|alarm| alarm.key);
+        let Some(&Current { id, why, until, .. }) = self.current.as_ref() else {
+            return Decision::Idle { until: alarm };
+        };
+        let cap = self.task(id).and_then(|task| task.cap_ends(self.now));
+        let (turn, cap) = match why {
+            Why::Called if self.is_contended() || cap.is_some() => (Some(until), None),
+            _ => (self.is_contended().then_some(until), cap),
+        };
+        let first = [turn, cap, alarm].into_iter().flatten();
+        let first = first.reduce(|a, b| if is_before(b, a) { b } else { a });
+        Decision::Run { id, until: first }
+    }
+}

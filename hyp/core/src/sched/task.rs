@@ -1,0 +1,212 @@
+//! One task's accounts: its virtual time, its cap and its reserve.
+
+use super::heap::is_before;
+use super::{Share, Timing};
+
+/// How it stands with a task that is not the current one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// It waits for something.
+    Blocked,
+    /// It waits for the core.
+    Ready,
+    /// It has used its cap up, and waits for the next window.
+    Throttled,
+    /// It has the core.
+    Current,
+}
+
+/// A task with its accounts.
+#[derive(Debug)]
+pub(super) struct Task<T> {
+    pub task: T,
+    pub state: State,
+    /// Whether a sibling waits for what it does.
+    pub preferred: bool,
+    pub weight: u64,
+    /// Its virtual time: what it ran, over its weight.
+    pub virt: u128,
+    /// What a division by the weight left of the last charge.
+    rest: u64,
+    cap: Option<Cap>,
+    pub reserve: Option<Reserve>,
+    /// How far behind the others' virtual time it may be when it wakes: as if it had half the latency to its credit.
+    pub credit: u128,
+}
+
+impl<T> Task<T> {
+    /// Bits behind the point of virtual time.
+    const FRACTION: u32 = 16;
+
+    /// The most that is charged at once, so that nothing overflows: days, after which nobody can have waited.
+    const LONGEST: u64 = 1 << 47;
+
+    /// How far ahead of the others its virtual time gets, in its credits. Only calls and a reserve make it go further, and
+    /// what they gave beyond is not held against it.
+    const FURTHEST: u128 = 16;
+
+    /// A blocked task that has run nothing by `now`, where the others' virtual time is `virt`.
+    pub fn new(task: T, share: Share, timing: &Timing, virt: u128, now: u64) -> Self {
+        let weight = u64::from(share.weight.max(1));
+        let credit = u128::from(timing.latency / 2) << Self::FRACTION;
+        Self {
+            task,
+            state: State::Blocked,
+            preferred: false,
+            weight,
+            virt,
+            rest: 0,
+            cap: share
+                .cap
+                .filter(|&percent| percent < 100)
+                .map(|percent| Cap::new(percent, timing, now)),
+            reserve: share.reserve.map(|percent| Reserve::new(percent, timing, now)),
+            credit: credit / u128::from(weight),
+        }
+    }
+
+    /// It ran from `since` to `now`, and the others' virtual time is `base`.
+    pub fn charge(&mut self, since: u64, now: u64, base: u128) {
+        let ran = now.wrapping_sub(since).min(Self::LONGEST);
+        let work = (ran << Self::FRACTION).saturating_add(self.rest);
+        self.rest = work % self.weight;
+        self.virt = self.virt.saturating_add(u128::from(work / self.weight));
+        self.virt = self.virt.min(base.saturating_add(self.credit.saturating_mul(Self::FURTHEST)));
+        if let Some(cap) = &mut self.cap {
+            cap.charge(since, now);
+        }
+        if let Some(reserve) = &mut self.reserve {
+            reserve.charge(ran, now);
+        }
+    }
+
+    /// It becomes ready after it was not, at `now` and the others' virtual time `base`: what it left unused is gone, but
+    /// for its credit.
+    pub fn wake(&mut self, now: u64, base: u128) {
+        self.virt = self.virt.max(base.saturating_sub(self.credit));
+        if let Some(reserve) = &mut self.reserve {
+            reserve.wake(now);
+        }
+    }
+
+    /// Until when it must not run, where its cap is used up at `now`.
+    pub fn throttled(&mut self, now: u64) -> Option<u64> {
+        self.cap.as_mut()?.throttled(now)
+    }
+
+    /// When its cap will be used up if it runs on from `now`, where it is not.
+    pub fn cap_ends(&self, now: u64) -> Option<u64> {
+        self.cap.as_ref().map(|cap| cap.ends_at(now))
+    }
+}
+
+/// What a task may run in each window.
+#[derive(Debug)]
+struct Cap {
+    budget: u64,
+    window: u64,
+    /// Used of this window's budget; more where it was called.
+    used: u64,
+    /// When this window ends.
+    end: u64,
+}
+
+impl Cap {
+    fn new(percent: u8, timing: &Timing, now: u64) -> Self {
+        let budget = timing.window.saturating_mul(u64::from(percent.max(1))) / 100;
+        let end = now.wrapping_add(timing.window);
+        Self { budget: budget.max(1), window: timing.window, used: 0, end }
+    }
+
+    /// Goes on to the window in which `now` lies. What was used beyond the budget counts in the next.
+    fn roll(&mut self, now: u64) {
+        if !is_before(now, self.end) {
+            let windows = now.wrapping_sub(self.end) / self.window + 1;
+            self.used = self.used.saturating_sub(self.budget.saturating_mul(windows));
+            self.end = self.end.wrapping_add(windows.wrapping_mul(self.window));
+        }
+    }
+
+    fn charge(&mut self, mut since: u64, now: u64) {
+        self.roll(since);
+        if !is_before(now, self.end) {
+            self.used = self.used.saturating_add(self.end.wrapping_sub(since));
+            since = self.end;
+            self.roll(since);
+            // Windows that it ran through: nobody asked for so long.
+            let windows = now.wrapping_sub(since) / self.window;
+            let over = self.window.saturating_sub(self.budget);
+            self.used = self.used.saturating_add(windows.saturating_mul(over));
+            since = since.wrapping_add(windows.wrapping_mul(self.window));
+            self.end = self.end.wrapping_add(windows.wrapping_mul(self.window));
+        }
+        self.used = self.used.saturating_add(now.wrapping_sub(since));
+    }
+
+    fn throttled(&mut self, now: u64) -> Option<u64> {
+        self.roll(now);
+        (self.used >= self.budget).then_some(self.end)
+    }
+
+    fn ends_at(&self, now: u64) -> u64 {
+        let left = self.budget.saturating_sub(self.used);
+        match left <= self.end.wrapping_sub(now) {
+            true => now.wrapping_add(left),
+            // This window ends first, and the next has its own.
+            false => self.end.wrapping_add(self.budget),
+        }
+    }
+}
+
+/// What a task is promised: its own clock, which runs by as much faster than the counter as its part is smaller, while it has the
+/// core. Where the clock is behind the counter, it has had less than its part ("virtual clock", Zhang, SIGCOMM 1990).
+#[derive(Debug)]
+pub(super) struct Reserve {
+    percent: u64,
+    pub clock: u64,
+    rest: u64,
+    /// By how much the clock gets ahead of the counter in a piece of the granularity.
+    piece: u64,
+    latency: u64,
+}
+
+impl Reserve {
+    fn new(percent: u8, timing: &Timing, now: u64) -> Self {
+        let percent = u64::from(percent.clamp(1, 100));
+        let piece = timing.granularity().saturating_mul(100 - percent) / percent;
+        Self { percent, clock: now, rest: 0, piece, latency: timing.latency }
+    }
+
+    fn charge(&mut self, ran: u64, now: u64) {
+        let work = ran.saturating_mul(100).saturating_add(self.rest);
+        self.rest = work % self.percent;
+        self.clock = self.clock.wrapping_add(work / self.percent);
+        // What it got as its fair share is held against it for a while only: else it had no reserve when the others come.
+        let furthest = now.wrapping_add(self.piece).wrapping_add(self.latency);
+        if is_before(furthest, self.clock) {
+            self.clock = furthest;
+        }
+    }
+
+    fn wake(&mut self, now: u64) {
+        let oldest = now.wrapping_sub(self.piece);
+        if is_before(self.clock, oldest) {
+            self.clock = oldest;
+        }
+    }
+
+    /// Whether it is behind.
+    pub fn is_due(&self, now: u64) -> bool {
+        !is_before(now, self.clock)
+    }
+
+    /// When it is ahead by a piece if it runs from `now`, where it is behind; after the latency at the latest.
+    pub fn ends_at(&self, now: u64) -> u64 {
+        let missing = now.wrapping_sub(self.clock).saturating_add(self.piece);
+        let run = match 100 - self.percent {
+            0 => self.latency,
+            others => missing.saturating_mul(self.percent) / others + 1,
+        };
+        now.wrapping_add(run.min(self.latency))
+    }
+}

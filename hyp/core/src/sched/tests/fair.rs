@@ -1,0 +1,87 @@
+//! Fair shares, turns and wake-ups.
+
+use super::*;
+
+#[test]
+fn one_task_alone_is_never_asked() {
+    let (mut queue, ids) = queue(&[share(100); 2]);
+    assert_eq!(pick(&mut queue, 0), Decision::Idle { until: None });
+    assert!(queue.wake(ids[0], 10) && !queue.wake(ids[0], 11), "it is woken once");
+    assert_eq!(pick(&mut queue, 11), Decision::Run { id: ids[0], until: None });
+    assert_eq!((queue.waiting(), queue.is_contended()), (0, false));
+    queue.wake(ids[1], HZ);
+    assert_eq!((queue.waiting(), queue.is_contended()), (1, true));
+    let Decision::Run { id, until } = pick(&mut queue, HZ) else { panic!() };
+    assert_eq!(
+        (id, until),
+        (ids[1], Some(HZ + 500)),
+        "it had none for long, and has half the latency"
+    );
+}
+
+#[test]
+fn hogs_share_as_their_weights_say() {
+    for weights in [&[100, 300][..], &[1, 10_000], &[1; 32], &[1, 2, 3, 4, 10_000]] {
+        let shares: Vec<_> = weights.iter().copied().map(share).collect();
+        let (mut queue, ids) = queue(&shares);
+        ids.iter().for_each(|&id| assert!(queue.wake(id, 5)));
+        let time = 30 * HZ;
+        let ran = run(&mut queue, 5, 5 + time);
+        let sum: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
+        for (&weight, id) in weights.iter().zip(&ids) {
+            let due = time * u64::from(weight) / sum;
+            let wrong = ran[id.index()].abs_diff(due);
+            assert!(wrong <= TIMING.latency, "{weights:?}: {weight} is wrong by {wrong}");
+        }
+    }
+}
+
+#[test]
+fn whoever_wakes_runs_at_once_but_not_before_the_current_one_had_the_granularity() {
+    let (mut queue, ids) = queue(&[share(100); 3]);
+    queue.wake(ids[0], 0);
+    queue.wake(ids[1], 0);
+    run(&mut queue, 0, HZ);
+    // The other one has it from here on.
+    let Decision::Run { id: before, .. } = pick(&mut queue, HZ) else { panic!() };
+    queue.wake(ids[2], HZ + 10);
+    let until = HZ + GRANULARITY;
+    assert_eq!(pick(&mut queue, HZ + 10), Decision::Run { id: before, until: Some(until) });
+    assert!(matches!(pick(&mut queue, until), Decision::Run { id, .. } if id == ids[2]));
+    queue.block(until + 10, None);
+    // And the others go on where they were.
+    let Decision::Run { id, until } = pick(&mut queue, until + 10) else { panic!() };
+    queue.wake(ids[2], until.unwrap() - 100);
+    assert!(
+        matches!(pick(&mut queue, until.unwrap() - 100), Decision::Run { id: next, .. } if next != id)
+    );
+}
+
+#[test]
+fn a_timer_wakes_a_blocked_task_and_says_so() {
+    let (mut queue, ids) = queue(&[share(100); 2]);
+    queue.wake(ids[0], 0);
+    queue.wake(ids[1], 0);
+    pick(&mut queue, 0);
+    let first = queue.current().unwrap();
+    queue.block(40, Some(5000));
+    let Decision::Run { id: second, until } = pick(&mut queue, 40) else { panic!() };
+    assert_eq!(until, Some(5000));
+    queue.block(50, None);
+    assert_eq!(pick(&mut queue, 50), Decision::Idle { until: Some(5000) });
+    queue.set_timer(second, Some(u64::MAX));
+    queue.set_timer(first, Some(6000));
+    assert_eq!(pick(&mut queue, 5999), Decision::Idle { until: Some(6000) });
+    let mut woken = Vec::new();
+    let decision = queue.pick(6001, |id, _| woken.push(id));
+    assert!(matches!(decision, Decision::Run { id, .. } if id == first));
+    assert_eq!(woken, [first], "and the other's is far away");
+    queue.set_timer(first, Some(1));
+    queue.block(6002, None);
+    assert!(queue.wake(second, 6003) && !queue.wake(second, 6003));
+    assert_eq!(
+        pick(&mut queue, 6003),
+        Decision::Run { id: second, until: None },
+        "without its timer"
+    );
+}
