@@ -25,6 +25,8 @@ pub const GICR_STRIDE: u64 = 0x2_0000;
 pub const UART_BASE: u64 = 0x0900_0000;
 /// Size of the UART's window in bytes.
 pub const UART_SIZE: u64 = 0x1000;
+/// The page with a record of stolen time for each vCPU, which the guest can only read.
+pub const STEAL_TIME_BASE: u64 = 0x090a_0000;
 /// Watchdog: the page by which it is refreshed, and behind it the page by which it is set up.
 pub const WATCHDOG_BASE: u64 = 0x090c_0000;
 /// Size of each of the watchdog's two pages in bytes.

@@ -43,6 +43,7 @@ pub mod serror;
 pub mod smccc;
 pub mod snapshot;
 pub mod stage2;
+pub mod steal;
 pub mod storm;
 pub mod sysreg;
 pub mod trace;

@@ -1,8 +1,8 @@
 //! The firmware a guest sees: calls by HVC or SMC after the SMC Calling Convention (SMCCC 1.1, Arm DEN 0028).
 //!
 //! A guest's SMC is trapped and answered exactly like its HVC: it never reaches the board's firmware. The function
-//! identifier in w0 selects PSCI, the mitigations of the Arm Architecture Service, the random numbers of DEN 0098, or
-//! nothing, which is answered NOT_SUPPORTED. What an answer needs beyond registers comes back as a [`Call`], and the
+//! identifier in w0 selects PSCI, the mitigations of the Arm Architecture Service, the random numbers of DEN 0098, the stolen
+//! time of DEN 0057A, or nothing, which is answered NOT_SUPPORTED. What an answer needs beyond registers comes back as a [`Call`], and the
 //! caller does it. The version query has a way of its own before all others ([`Services::answer_version`]).
 
 use crate::addr::VcpuId;
@@ -34,6 +34,10 @@ pub mod function {
     pub const TRNG_UUID: u32 = 0x8400_0052;
     /// TRNG_RND.
     pub const TRNG_RND: u32 = 0x8400_0053;
+    /// PV_TIME_FEATURES (DEN 0057A 3.2), for 64 bits alone.
+    pub const PV_TIME_FEATURES: u32 = 0xc500_0020;
+    /// PV_TIME_ST, for 64 bits alone.
+    pub const PV_TIME_ST: u32 = 0xc500_0021;
 }
 
 /// SMCCC 1.1.
@@ -99,6 +103,8 @@ pub enum Call {
         /// In 64-bit registers.
         wide: bool,
     },
+    /// Tell where the caller's record of stolen time is.
+    StealTime,
 }
 
 /// Whether a mitigation must be asked of the firmware (DEN 0028 7.4 to 7.6).
@@ -175,6 +181,8 @@ pub struct Services {
     pub mitigations: Mitigations,
     /// Whether there is a stream of random numbers with a real seed.
     pub random: bool,
+    /// Whether there is a record of stolen time for each vCPU.
+    pub steal: bool,
 }
 
 impl Services {
@@ -201,6 +209,7 @@ impl Services {
                 0x8000_0000..=0x8000_ffff if width == Width::W32 => self.architecture(id, regs),
                 0x8400_0000..=0x8400_001f => self.psci.call(id & !SMC64, width, regs),
                 0x8400_0050..=0x8400_005f if self.random => random(id & !SMC64, width, regs),
+                0x8500_0020..=0x8500_0021 if self.steal => stolen_time(id, regs),
                 _ => None,
             }
         };
@@ -240,6 +249,7 @@ impl Services {
     fn features(&self, id: u32) -> u64 {
         match (id, self.mitigation(id)) {
             (function::VERSION | function::ARCH_FEATURES, _) => 0,
+            (function::PV_TIME_FEATURES, _) if self.steal => 0,
             (_, Some(Mitigation::Call)) => 0,
             // NOT_REQUIRED: store bypass has its own number for it (DEN 0028 7.5.4).
             (function::WORKAROUND_2, Some(Mitigation::NotRequired)) => -2i64 as u64,
@@ -279,6 +289,19 @@ fn random(id: u32, width: Width, regs: &mut GeneralRegisters) -> Option<Call> {
     Some(Call::Done)
 }
 
+/// Paravirtualized time (DEN 0057A 3.2).
+fn stolen_time(id: u32, regs: &mut GeneralRegisters) -> Option<Call> {
+    let known = [function::PV_TIME_FEATURES, function::PV_TIME_ST];
+    match id {
+        function::PV_TIME_FEATURES => {
+            regs[0] = if known.contains(&(regs[1] as u32)) { 0 } else { NOT_SUPPORTED };
+            Some(Call::Done)
+        }
+        function::PV_TIME_ST => Some(Call::StealTime),
+        _ => None,
+    }
+}
+
 const TRNG_RND_64: u32 = function::TRNG_RND | SMC64;
 
 #[cfg(test)]
@@ -288,7 +311,7 @@ mod tests {
 
     fn services() -> Services {
         let psci = Psci { power: PowerStates::new(2), ram: 0x4000_0000..0x5000_0000 };
-        Services { psci, mitigations: Mitigations::default(), random: true }
+        Services { psci, mitigations: Mitigations::default(), random: true, steal: false }
     }
 
     fn ask(services: &Services, id: u32, x1: u64) -> (Call, u64) {
@@ -306,6 +329,32 @@ mod tests {
         assert_eq!(ask(&s, psci::function::VERSION, 0), (Call::Done, 0x1_0001));
         assert_eq!(ask(&s, function::VERSION, 0), (Call::Done, 0x1_0001));
         assert_eq!(ask(&s, function::TRNG_VERSION, 0), (Call::Done, 0x1_0000));
+    }
+
+    #[test]
+    fn stolen_time_is_found_the_way_linux_looks_for_it() {
+        use function::{ARCH_FEATURES, PV_TIME_FEATURES, PV_TIME_ST};
+        let s = Services { steal: true, ..services() };
+        assert_eq!(ask(&s, ARCH_FEATURES, u64::from(PV_TIME_FEATURES)), (Call::Done, 0));
+        assert_eq!(ask(&s, PV_TIME_FEATURES, u64::from(PV_TIME_ST)), (Call::Done, 0));
+        assert_eq!(ask(&s, PV_TIME_FEATURES, u64::from(PV_TIME_FEATURES)), (Call::Done, 0));
+        assert_eq!(ask(&s, PV_TIME_ST, 0).0, Call::StealTime);
+        // Live physical time, and the 32-bit twins, are not there.
+        for (id, x1) in [
+            (PV_TIME_FEATURES, 0xc500_0022),
+            (PV_TIME_ST + 1, 0),
+            (PV_TIME_FEATURES & !SMC64, u64::from(PV_TIME_ST)),
+            (PV_TIME_ST & !SMC64, 0),
+        ] {
+            assert_eq!(ask(&s, id, x1), (Call::Done, NOT_SUPPORTED), "{id:#x} {x1:#x}");
+        }
+        // Nothing is stolen from who owns its cores.
+        let s = services();
+        for (id, x1) in
+            [(ARCH_FEATURES, PV_TIME_FEATURES), (PV_TIME_FEATURES, PV_TIME_ST), (PV_TIME_ST, 0)]
+        {
+            assert_eq!(ask(&s, id, u64::from(x1)), (Call::Done, NOT_SUPPORTED));
+        }
     }
 
     #[test]

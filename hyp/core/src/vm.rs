@@ -23,6 +23,7 @@ use crate::monitor::World;
 use crate::psci::Power;
 use crate::smccc::Services;
 use crate::stage2::Stage2;
+use crate::steal::StealTime;
 use crate::trng::Stream;
 use crate::vgic::Vgic;
 use crate::virtio::blk::VirtioBlk;
@@ -43,6 +44,8 @@ pub struct Vm {
     pub ram: GuestRam,
     /// Its physical address space. Nothing changes it while the guest runs.
     pub stage2: Stage2,
+    /// What it is told of time that others had; where it shares its cores.
+    pub steal: Option<StealTime>,
     /// What its cores have to look at when they are kicked.
     pub attention: Attention,
     /// PSCI, SMCCC and what they know.

@@ -29,7 +29,8 @@ impl Guest {
     /// With a GICv3, or with one that has no system registers.
     fn new(gicv3: bool) -> Option<Self> {
         let psci = Psci { power: PowerStates::new(4), ram: 0x4000_0000..0x8000_0000 };
-        let services = Services { psci, mitigations: Mitigations::default(), random: true };
+        let mitigations = Mitigations::default();
+        let services = Services { psci, mitigations, random: true, steal: true };
         let gic = if gicv3 { 1 << 24 } else { 0 };
         let ids = IdRegs::from_hw(|reg| (u64::from(reg.0) << 20 | u64::from(reg.0)) & !GIC | gic);
         let stream = Stream::from_seed(b"0123456789abcdef")?;
@@ -55,7 +56,11 @@ impl Guest {
             }
             Call::Random { bits, wide } => self.stream.answer(regs, bits, wide),
             Call::Workaround(id) => panic!("nothing offers {id:#x}"),
-            Call::Done | Call::Suspend { .. } | Call::SystemOff | Call::SystemReset { .. } => {}
+            Call::Done
+            | Call::StealTime
+            | Call::Suspend { .. }
+            | Call::SystemOff
+            | Call::SystemReset { .. } => {}
         }
     }
 

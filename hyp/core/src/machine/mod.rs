@@ -21,6 +21,7 @@ use crate::inject::{Access, Fault, Stage1};
 use crate::life::StopReason;
 use crate::psci::Start;
 use crate::smccc::{Call, Services};
+use crate::steal::StealTime;
 use crate::sysreg::{self, Outcome, TimerReg};
 use crate::vcpu::Vcpu;
 use crate::vgic::ListRegisters;
@@ -163,6 +164,10 @@ fn call(
             if let Some(stream) = vm.random.lock().as_mut() {
                 stream.answer(&mut vcpu.registers.x, bits, wide);
             }
+            return done;
+        }
+        Call::StealTime => {
+            vcpu.registers.x[0] = StealTime::address(vcpu.id()).0;
             return done;
         }
     };

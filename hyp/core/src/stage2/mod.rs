@@ -15,7 +15,7 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use crate::addr::{Ipa, Pa, VmId};
+use crate::addr::{Ipa, PAGE_SIZE, Pa, VmId};
 use crate::hw::Hw;
 use crate::paging::{
     Attributes, Geometry, MapError, Regime, Tables, physical_bits, physical_size_field,
@@ -60,6 +60,8 @@ pub enum Access {
 const S2AP_READ: u64 = 1 << 6;
 /// S2AP\[1\]: writes.
 const S2AP_WRITE: u64 = 1 << 7;
+/// XN\[1:0\] = 0b10: neither at EL1 nor at EL0, with FEAT_XNX or without (DDI 0487 D8.4).
+const NO_EXECUTE: u64 = 1 << 54;
 /// Access flag: set, or the first access faults (DDI 0487 D8.5).
 const ACCESSED: u64 = 1 << 10;
 
@@ -85,8 +87,6 @@ impl Access {
 /// Attributes of a device that a guest has for itself: Device-nGnRE, read and write, no execution.
 const DEVICE: Attributes = {
     const NGNRE: u64 = 0x1 << 2;
-    /// XN\[1:0\] = 0b10: neither at EL1 nor at EL0, with FEAT_XNX or without (DDI 0487 D8.4).
-    const NO_EXECUTE: u64 = 1 << 54;
     Attributes::from_bits(ACCESSED | NGNRE | S2AP_READ | S2AP_WRITE | NO_EXECUTE)
 };
 
@@ -132,6 +132,13 @@ impl Stage2 {
         self.tables.map(hw, ipa.0, pa, len, Access::ReadWrite.ram())
     }
 
+    /// Maps the page at `pa` at `ipa`, for the guest to read. Nothing may be mapped there.
+    pub fn map_data_page(&mut self, hw: &impl Hw, ipa: Ipa, pa: Pa) -> Result<(), MapError> {
+        self.check_allowed(pa, PAGE_SIZE)?;
+        let data = Attributes::from_bits(Access::ReadOnly.ram().bits() | NO_EXECUTE);
+        self.tables.map(hw, ipa.0, pa, PAGE_SIZE, data)
+    }
+
     /// Maps `len` bytes of a device's registers at `ipa`. Nothing may be mapped there.
     pub fn map_device(&mut self, hw: &impl Hw, ipa: Ipa, pa: Pa, len: u64) -> Result<(), MapError> {
         self.check_allowed(pa, len)?;
@@ -164,7 +171,7 @@ impl Stage2 {
         pa: Pa,
         access: Access,
     ) -> Result<Pa, MapError> {
-        self.check_allowed(pa, crate::addr::PAGE_SIZE)?;
+        self.check_allowed(pa, PAGE_SIZE)?;
         self.tables.remap_page(hw, ipa.0, pa, access.ram())
     }
 

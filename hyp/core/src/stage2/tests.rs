@@ -1,5 +1,4 @@
 use super::*;
-use crate::addr::PAGE_SIZE;
 use crate::hw::fake::{Event, FakeHw};
 use std::vec::Vec;
 
@@ -35,6 +34,21 @@ fn a_guest_has_no_more_address_bits_than_the_board() {
     let beyond = guest.map_ram(&hw, Ipa(0), Pa(1 << 36), PAGE_SIZE);
     assert_eq!(beyond, Err(MapError::OutOfRange(1 << 36)));
     assert_eq!(guest.translate(&hw, Ipa(u64::MAX)), None);
+}
+
+#[test]
+fn a_data_page_can_be_read_and_neither_written_nor_executed() {
+    let hw = board();
+    let mut guest = guest(&hw);
+    guest.map_data_page(&hw, Ipa(0x900_0000), Pa(0x4000_7000)).unwrap();
+    let stored = hw.events().iter().rev().find_map(|event| match *event {
+        Event::Descriptor(_, entry) if entry & !0xfff & !(1 << 54) == 0x4000_7000 => Some(entry),
+        _ => None,
+    });
+    // XN, OA, AF, SH inner, S2AP R, MemAttr 0b1111, page.
+    assert_eq!(stored, Some(1 << 54 | 0x4000_777f));
+    let again = guest.map_data_page(&hw, Ipa(0x900_0000), Pa(0x4000_8000));
+    assert!(again.is_err(), "{again:?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use tessera_core::lock::Mutex;
 use tessera_core::psci::{PowerStates, Psci};
 use tessera_core::smccc::{Mitigations, Services};
 use tessera_core::stage2::Stage2;
+use tessera_core::steal::StealTime;
 use tessera_core::vgic::{Model, Vgic};
 use tessera_core::virtio::blk::VirtioBlk;
 use tessera_core::virtio::input::PowerButton;
@@ -87,8 +88,7 @@ pub fn parts() -> Option<&'static Parts> {
 #[inline(never)]
 pub fn build(guest: &Guest) -> Result<(), String> {
     let parts = parts().ok_or("the board is not known yet")?;
-    let ram = take_ram(guest.config.memory)?;
-    let stage2 = map_ram(&ram, guest.id, parts).inspect_err(|_| give_ram(&ram))?;
+    let (ram, stage2, steal) = take_memory(guest, parts)?;
     let config = &guest.config;
     let end = layout::RAM_BASE.saturating_add(config.memory);
     let random = guest.random.lock().as_mut().map(|stream| stream.for_guest(guest.id));
@@ -107,7 +107,9 @@ pub fn build(guest: &Guest) -> Result<(), String> {
             },
             mitigations: parts.mitigations,
             random: random.is_some(),
+            steal: steal.is_some(),
         },
+        steal,
         ids: IdRegs::from_hw(id::read),
         clock: Mutex::new(Clock::starting(0)),
         random: Mutex::new(random),
@@ -154,6 +156,37 @@ pub fn give_back(vm: Arc<Vm>) {
     // Tables first: the TLBs forget the memory before it is anybody else's.
     vm.stage2.free(&El2);
     give_ram(&vm.ram);
+    if let Some(steal) = &vm.steal {
+        El2.give_frames(steal.page(), 0);
+    }
+}
+
+/// All the memory of a life, mapped; where that cannot be had, nothing is kept.
+fn take_memory(
+    guest: &Guest,
+    parts: &Parts,
+) -> Result<(GuestRam, Stage2, Option<StealTime>), String> {
+    let ram = take_ram(guest.config.memory)?;
+    let mut stage2 = map_ram(&ram, guest.id, parts).inspect_err(|_| give_ram(&ram))?;
+    let steal = guest.config.sharing.map(|_| take_steal_time(guest, &mut stage2)).transpose();
+    match steal {
+        Ok(steal) => Ok((ram, stage2, steal)),
+        Err(error) => {
+            stage2.free(&El2);
+            give_ram(&ram);
+            Err(error)
+        }
+    }
+}
+
+/// The page in which the guest reads how long its vCPUs waited for a core.
+fn take_steal_time(guest: &Guest, stage2: &mut Stage2) -> Result<StealTime, String> {
+    let page = El2.take_frames(0).ok_or("no memory is free")?;
+    stage2.map_data_page(&El2, Ipa(layout::STEAL_TIME_BASE), page).map_err(|error| {
+        El2.give_frames(page, 0);
+        error.to_string()
+    })?;
+    Ok(StealTime::new(page, El2.counter_hz(), &guest.counters))
 }
 
 /// The guest's physical address space; where it cannot be made, nothing of it is left.

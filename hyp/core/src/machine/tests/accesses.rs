@@ -49,6 +49,19 @@ fn an_abort_that_is_no_plain_access_is_refused_as_it_came() {
 }
 
 #[test]
+fn a_store_to_a_page_that_can_only_be_read_is_answered_as_where_nothing_is() {
+    let mut guest = exits();
+    let s = syndrome(STEAL_TIME_BASE + 8, 8, true, 2, 0);
+    // A permission fault at level 3.
+    let next = guest.take(0x24 << 26 | iss::IL | s.esr | 0x0f, s.far, s.hpfar);
+    let Next::Refuse(abort) = next else { panic!("{next:?}") };
+    assert!(abort.permission && abort.write);
+    let fault = refused(&guest.vm, &abort, &Stage1::default(), &guest.hw);
+    let want = Access { va: s.far, write: true, ..Access::default() };
+    assert_eq!(fault, Fault::External(want));
+}
+
+#[test]
 fn an_access_of_a_size_that_a_register_does_not_have_is_refused() {
     let mut guest = exits();
     for (ipa, size) in [(GICD_BASE, 1), (GICD_BASE + 2, 4), (GICR_BASE, 8), (GICD_BASE + 0x100, 2)]

@@ -43,6 +43,20 @@ fn switching_a_vcpu_on_kicks_its_core() {
 }
 
 #[test]
+fn each_vcpu_is_told_where_its_own_record_of_stolen_time_is() {
+    let mut guest = exits();
+    let ask = u64::from(smccc::PV_TIME_ST);
+    assert_eq!(guest.hvc(&[ask]), Next::Resume);
+    assert_eq!(*guest.x(0), u64::MAX, "nothing is stolen from who owns its cores");
+    guest.vm.services.steal = true;
+    for id in 0..2 {
+        guest.vcpu = vcpu(id);
+        assert_eq!(guest.smc(&[ask]), Next::Advance);
+        assert_eq!(*guest.x(0), STEAL_TIME_BASE + 64 * u64::from(id));
+    }
+}
+
+#[test]
 fn calls_that_end_or_pause_a_vcpu_come_back_as_what_to_do() {
     let mut guest = exits();
     let call = |guest: &mut Exits<_>, id: u32| guest.hvc(&[id.into(), 0, 0, 0]);

@@ -118,8 +118,9 @@ fn guest(hw: &FakeHw, ram: GuestRam, disk: VirtioBlk) -> Vm {
         cpus: CORES.into(),
         ram,
         stage2,
+        steal: None,
         attention: Attention::default(),
-        services: Services { psci, mitigations, random: true },
+        services: Services { psci, mitigations, random: true, steal: false },
         ids: IdRegs::from_hw(|reg| match reg {
             // AArch64 at EL0 to EL3 without AArch32; SVE (bits 35:32), RAS (31:28) and GICv3's registers are there.
             id_regs::reg::ID_AA64PFR0_EL1 => 0x1_1100_1111,
