@@ -16,7 +16,8 @@ use crate::workspace::Workspace;
 pub struct CiArgs {}
 
 /// Crates that only build for the board.
-const BARE: &[&str] = &["tessera-el2", "tessera-rt", "guest-probe", "guest-rogue", "guest-bench"];
+const BARE: &[&str] =
+    &["tessera-el2", "tessera-rt", "guest-probe", "guest-rogue", "guest-bench", "guest-load"];
 
 type Check = fn(&Workspace) -> Result<()>;
 

@@ -32,11 +32,14 @@ pub enum Image {
     Rogue,
     /// The guest that measures
     Bench,
+    /// The guests that load shared cores
+    Load,
 }
 
 impl Image {
     /// All of them.
-    pub const ALL: [Image; 4] = [Image::Tessera, Image::Probe, Image::Rogue, Image::Bench];
+    pub const ALL: [Image; 5] =
+        [Image::Tessera, Image::Probe, Image::Rogue, Image::Bench, Image::Load];
 
     /// Its package and the name of its binary.
     fn package(self) -> (&'static str, &'static str) {
@@ -45,6 +48,7 @@ impl Image {
             Image::Probe => ("guest-probe", "guest-probe"),
             Image::Rogue => ("guest-rogue", "guest-rogue"),
             Image::Bench => ("guest-bench", "guest-bench"),
+            Image::Load => ("guest-load", "guest-load"),
         }
     }
 
@@ -55,6 +59,7 @@ impl Image {
             Image::Probe => "guests/probe.img",
             Image::Rogue => "guests/rogue.img",
             Image::Bench => "guests/bench.img",
+            Image::Load => "guests/load.img",
         })
     }
 }

@@ -97,6 +97,7 @@ fn equip(workspace: &Workspace, cargo: &mut Command) -> Result<()> {
         ("TESSERA_PROBE", Image::Probe),
         ("TESSERA_ROGUE", Image::Rogue),
         ("TESSERA_BENCH", Image::Bench),
+        ("TESSERA_LOAD", Image::Load),
     ] {
         cargo.env(name, image.path(workspace));
     }

@@ -15,6 +15,7 @@ pub mod cpu;
 pub mod dma;
 pub mod exec;
 pub mod fdt;
+pub mod fp;
 pub mod gic;
 pub mod machine;
 pub mod mmio;

@@ -16,6 +16,8 @@ pub enum Artefact {
     Probe,
     /// The guest that attacks.
     Rogue,
+    /// The guests that load shared cores.
+    Load,
     /// The device tree of a Raspberry Pi 4.
     Dtb,
 }
@@ -29,6 +31,7 @@ impl Artefact {
             Self::Ramdisk => ("TESSERA_RAMDISK", "target/guests/debian/initrd.img"),
             Self::Probe => ("TESSERA_PROBE", "target/guests/probe.img"),
             Self::Rogue => ("TESSERA_ROGUE", "target/guests/rogue.img"),
+            Self::Load => ("TESSERA_LOAD", "target/guests/load.img"),
             Self::Dtb => ("TESSERA_DTB", "target/boards/bcm2711-rpi-4-b.dtb"),
         }
     }

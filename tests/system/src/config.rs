@@ -39,6 +39,11 @@ impl Guest {
         Self::bare(name, cpus, Artefact::Rogue.path())
     }
 
+    /// The guest that loads a core with this, on these cores of its own.
+    pub fn load(name: &str, cpus: &[u32], load: &str) -> Self {
+        Self::bare(name, cpus, Artefact::Load.path()).memory("4M").bootargs(&format!("load={load}"))
+    }
+
     fn bare(name: &str, cpus: &[u32], kernel: PathBuf) -> Self {
         Self {
             name: name.into(),

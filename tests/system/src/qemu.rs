@@ -33,6 +33,9 @@ pub struct Qemu {
     pub legacy_disk: bool,
     /// What is wrong with the disk.
     pub fault: Option<DiskFault>,
+    /// Time is counted: an instruction takes 2 to the power of this nanoseconds, on one core after the other, and where all
+    /// cores wait it is what they wait for at once. What a guest measures does not depend on the host then.
+    pub counted: Option<u32>,
     /// Semihosting, by which Tessera tells an exit status. It would let guests reach the host, so tests that run
     /// hostile ones leave it off.
     pub semihosting: bool,
@@ -75,6 +78,7 @@ impl Qemu {
             dtb,
             legacy_disk: false,
             fault: None,
+            counted: None,
             semihosting: false,
         }
     }
@@ -97,6 +101,9 @@ impl Qemu {
             qemu.args(["-accel", "tcg,thread=single"]);
             // The first serial port is the PL011; what the device tree names as the console is the mini-UART.
             qemu.args(["-serial", "null"]);
+        }
+        if let Some(shift) = self.counted {
+            qemu.args(["-icount", &format!("shift={shift},sleep=off")]);
         }
         qemu.args(["-serial", "stdio", "-kernel"]).arg(&self.kernel);
         for (option, file) in [("-dtb", &self.dtb), ("-initrd", &boot.bundle)] {

@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("guest-probe", &["tessera-rt", "tessera-abi"]),
     ("guest-rogue", &["tessera-rt", "tessera-abi"]),
     ("guest-bench", &["tessera-rt", "tessera-abi"]),
+    ("guest-load", &["tessera-rt", "tessera-abi"]),
     ("tessera-control", &[]),
     ("xtask", &["tessera-control", "tessera-core", "tessera-abi"]),
     ("tessera-fuzz", &["tessera-core", "tessera-abi"]),

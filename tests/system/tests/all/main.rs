@@ -16,6 +16,7 @@ mod probe;
 mod reboots;
 mod refusals;
 mod sample;
+mod shares;
 mod shelf;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         devices::TESTS,
         power::TESTS,
         shelf::TESTS,
+        shares::TESTS,
         console::TESTS,
         machines::TESTS,
         refusals::TESTS,
