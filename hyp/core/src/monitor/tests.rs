@@ -7,7 +7,7 @@ use super::answer::acts;
 use super::fake::Fake;
 use super::verbs::Argument;
 use super::*;
-use crate::addr::{VcpuId, VmId};
+use crate::addr::{CpuId, VcpuId, VmId};
 use crate::console::{Console, Sizes};
 use crate::counters::Cause;
 use crate::life::{State, StopReason};
@@ -184,9 +184,12 @@ fn a_person_sees_tables_that_fit_the_screen() {
         }
     }
     let text = typed("vm list\r");
-    let want = "NAME  STATE    VCPUS   CPU   MEMORY  RESTARTS  UP  LAST END\n\
-                web   defined      2  0.0%  256 MiB         0   -  -\n\
-                db    defined      1  0.0%  256 MiB         0   -  -\n";
+    let want = "NAME  STATE    VCPUS   CPU  STEAL   MEMORY  RESTARTS  UP  LAST END\n\
+                web   defined      2  0.0%   0.0%  256 MiB         0   -  -\n\
+                db    defined      1  0.0%   0.0%  256 MiB         0   -  -\n\n\
+                NAME  POLICY     CORES  SHARES  CAP  RESERVE\n\
+                web   dedicated  0 1    -         -        -\n\
+                db    dedicated  2      -         -        -\n";
     assert!(text.contains(want), "{text}");
     let text = typed("regs web\r");
     assert!(text.contains("\npc          0xffff800012345678  pstate     0x0\n"), "{text}");
@@ -258,10 +261,57 @@ fn how_busy_a_guest_is_adds_up_over_its_vcpus_and_what_is_not_known_is_not_told(
         world.guests[1].counters.vcpus[0].usage.sampled(Some(end - 1));
         let web = go_on(&mut session).unwrap();
         assert!(web.contains(r#""cpu_permille":1500,"#), "{web}");
-        assert_eq!(web.contains(r#""steal_permille":250,"#), verb == "top", "{web}");
+        assert!(web.contains(r#""steal_permille":250,"#), "{web}");
         let db = go_on(&mut session).unwrap();
         assert!(db.contains(r#""cpu_permille":null,"#), "{db}");
     }
+}
+
+#[test]
+fn of_guests_that_share_cores_it_is_told_how_and_what_others_took() {
+    let mut world = Fake::default();
+    let config = &mut world.guests[0].config;
+    config.sharing = Some(crate::config::Sharing { shares: 300, cap: Some(40), reserve: None });
+    config.homes = Vec::from([CpuId(1), CpuId(0)]);
+    // For a second and a half each has been ready, then run, then had nothing to do.
+    for vcpu in &world.guests[0].counters.vcpus {
+        vcpu.usage.begin_shared(500);
+        vcpu.usage.runs(1000);
+        vcpu.usage.blocks(3000);
+        vcpu.stolen.add(250);
+    }
+    let mut session = Session::new(Asker::Program);
+    let lines = told(&mut session, &world, "1 vm list\n2 vm show web\n").join("\n");
+    for want in [
+        r#""record":"cores","name":"web","policy":"shared","cores":["0","1"],"shares":300,"cap_permille":400,"reserve_permille":null}"#,
+        r#""record":"cores","name":"db","policy":"dedicated","cores":["2"],"shares":null,"cap_permille":null,"reserve_permille":null}"#,
+        r#""homes":["1","0"],"shares":300,"cap_permille":400,"#,
+        r#""record":"time","vcpu":1,"ran_ns":2000000000,"idle_ns":2220000000,"stolen_ns":750000000}"#,
+    ] {
+        assert!(lines.contains(want), "{want} is not in {lines}");
+    }
+    // It wakes and waits for the rest of the second.
+    let mut session = Session::new(Asker::Program);
+    "1 top\n".bytes().for_each(|byte| session.feed(byte, &world));
+    let mut line = String::new();
+    let mut pulled = String::new();
+    while !pulled.contains("true") {
+        line.clear();
+        if session.pull(&world, &mut line) {
+            pulled += &line;
+            continue;
+        }
+        let until = session.waits_until().unwrap();
+        if until - world.now() == 1000 {
+            world.guests[0].counters.vcpus[1].usage.wakes(until - 300);
+        }
+        world.clock.set(until);
+    }
+    assert!(pulled.contains(r#""steal_permille":300,"exits""#), "{pulled}");
+    let want = r#""vcpu":1,"home":0,"cpu_permille":0,"steal_permille":300,"shares":300,"#;
+    assert!(pulled.contains(want), "{pulled}");
+    let want = r#""vcpu":0,"home":1,"cpu_permille":0,"steal_permille":0,"shares":300,"#;
+    assert!(pulled.contains(want), "{pulled}");
 }
 
 #[test]
@@ -473,10 +523,11 @@ fn top_is_drawn_in_place_until_a_key_or_below_what_came_between() {
         text.contains("\nweb   defined  0.0%  125.0%      1           0         0  3 MiB      0 B"),
         "{text}"
     );
-    assert_eq!(text.lines().count(), 7);
+    assert_eq!(text.lines().count(), 12);
+    assert!(text.contains("\nweb      1     1  0.0%  100.0%  -         -        -"), "{text}");
     let text = round(&mut shell);
     assert!(
-        text.starts_with("\x1b[7ANAME") && text.contains("\nweb   defined  0.0%   0.0%      0 "),
+        text.starts_with("\x1b[12ANAME") && text.contains("\nweb   defined  0.0%   0.0%      0 "),
         "{text}"
     );
     shell.disturbed(true);

@@ -41,7 +41,11 @@ fn every_verb_does_what_it_says(machine: Machine) {
     target.line("db", "GUEST-READY db");
 
     let list = target.ask("vm list");
-    assert_eq!(list.len(), 2, "{list:?}");
+    assert_eq!(list.len(), 4, "{list:?}");
+    for (cores, name) in list[2..].iter().zip(["web", "db"]) {
+        let of = (&cores["record"], &cores["name"], &cores["policy"]);
+        assert_eq!(of, (&"cores".into(), &name.into(), &"dedicated".into()), "{cores}");
+    }
     for (vm, name) in list.iter().zip(["web", "db"]) {
         assert_eq!((&vm["name"], &vm["state"]), (&name.into(), &"running".into()), "{vm}");
         assert_eq!((&vm["vcpus"], &vm["restarts"]), (&2.into(), &0.into()), "{vm}");

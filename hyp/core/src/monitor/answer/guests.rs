@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 
 use tessera_abi::layout;
 
-use super::{ago, ticks};
-use crate::addr::VcpuId;
-use crate::config::ConsoleKind;
+use super::load::Sample;
+use super::{ago, load, ticks};
+use crate::addr::{CpuId, VcpuId};
+use crate::config::{ConsoleKind, Sharing};
 use crate::guest::Guest;
 use crate::life::{Restart, State, StopReason};
 use crate::monitor::record::{Record, Value};
@@ -16,9 +17,14 @@ use crate::monitor::world::World;
 use crate::snapshot::Snapshot;
 use crate::vgic::Model;
 
-/// Guest number `n`, in a line.
+/// Guest number `n`, in a line, with how busy it was between two samples.
 #[inline(never)]
-pub(super) fn list(world: &impl World, n: usize, share: Value) -> Option<Record> {
+pub(super) fn list(
+    world: &impl World,
+    n: usize,
+    first: &Sample,
+    second: &Sample,
+) -> Option<Record> {
     let guest = world.guests().get(n)?;
     let facts = guest.life.facts();
     let lives = matches!(facts.state, State::Running | State::Paused | State::Stopping);
@@ -29,7 +35,8 @@ pub(super) fn list(world: &impl World, n: usize, share: Value) -> Option<Record>
             .with("name", String::from(guest.name()))
             .with("state", facts.state.word())
             .with("vcpus", guest.config.vcpus() as u64)
-            .with("cpu", share)
+            .with("cpu", load::share(first, second))
+            .with("steal", load::steal(first, second))
             .with("memory", Value::Bytes(guest.config.memory))
             .with("restarts", u64::from(facts.restarts))
             .with("up", up.unwrap_or(Value::Nanos(None)))
@@ -37,7 +44,38 @@ pub(super) fn list(world: &impl World, n: usize, share: Value) -> Option<Record>
     )
 }
 
-/// A guest as configured, what it finds where, and how its last life ended.
+/// The cores of guest number `n`, in a line.
+#[inline(never)]
+pub(super) fn cores(world: &impl World, n: usize) -> Option<Record> {
+    let guest = world.guests().get(n)?;
+    let row = Record::row("cores")
+        .with("name", String::from(guest.name()))
+        .with("policy", policy(guest))
+        .with("cores", list_of(&guest.config.cpus));
+    Some(sharing(row, guest))
+}
+
+/// `record` with what a guest is to get of cores that it shares.
+pub(super) fn sharing(record: Record, guest: &Guest) -> Record {
+    let sharing = guest.config.sharing;
+    let percent = |of: fn(Sharing) -> Option<u8>| {
+        Value::Permille(sharing.and_then(of).map(|percent| 10 * u64::from(percent)))
+    };
+    record
+        .with("shares", sharing.map(|sharing| u64::from(sharing.shares)))
+        .with("cap", percent(|sharing| sharing.cap))
+        .with("reserve", percent(|sharing| sharing.reserve))
+}
+
+fn policy(guest: &Guest) -> &'static str {
+    if guest.config.sharing.is_some() { "shared" } else { "dedicated" }
+}
+
+fn list_of(cores: &[CpuId]) -> Value {
+    Value::List(cores.iter().map(|core| core.0.to_string()).collect())
+}
+
+/// A guest as configured, how its vCPUs spent their time, what it finds where, and how its last life ended.
 #[inline(never)]
 pub(super) fn show(world: &impl World, guest: &Guest, n: usize) -> Option<Record> {
     let mut n = n;
@@ -45,6 +83,10 @@ pub(super) fn show(world: &impl World, guest: &Guest, n: usize) -> Option<Record
         0 => return Some(configuration(guest)),
         1 => return Some(life(world, guest)),
         _ => n -= 2,
+    }
+    match n.checked_sub(guest.config.vcpus()) {
+        None => return time(world, guest, n),
+        Some(behind) => n = behind,
     }
     let ranges = ranges(guest);
     if let Some(range) = ranges.get(n) {
@@ -87,10 +129,13 @@ fn configuration(guest: &Guest) -> Record {
         let only = if disk.read_only { " (read-only)" } else { "" };
         format!("{}: {}{only}", disk.name, disk.partition)
     };
-    Record::sheet("config")
+    let cores = Record::sheet("config")
         .with("name", config.name.clone())
         .with("vcpus", config.vcpus() as u64)
-        .with("cores", Value::List(config.cpus.iter().map(|core| core.0.to_string()).collect()))
+        .with("policy", self::policy(guest))
+        .with("cores", list_of(&config.cpus))
+        .with("homes", list_of(&config.homes));
+    sharing(cores, guest)
         .with("memory", Value::Bytes(config.memory))
         .with("kernel", config.kernel.clone())
         .with("ramdisk", config.ramdisk.clone())
@@ -125,6 +170,23 @@ fn life(world: &impl World, guest: &Guest) -> Record {
         .with("restarts_in", wakes.unwrap_or(Value::Nanos(None)))
         .with("last_end", end)
         .with("last_end_ago", when)
+}
+
+/// How a vCPU spent its time since the board's start.
+fn time(world: &impl World, guest: &Guest, vcpu: usize) -> Option<Record> {
+    let observed = guest.counters.vcpus.get(vcpu)?;
+    let reading = observed.usage.read(world.now());
+    // Of one that owns its core nobody sees how long it sleeps.
+    let idle = guest.config.sharing.is_some().then_some(reading.idle);
+    let ran = reading.ran.saturating_sub(idle.unwrap_or(0)).saturating_sub(reading.waited);
+    let stolen = reading.waited.saturating_add(observed.stolen.get());
+    Some(
+        Record::row("time")
+            .with("vcpu", vcpu as u64)
+            .with("ran", ticks(world, ran))
+            .with("idle", idle.map_or(Value::Nanos(None), |idle| ticks(world, idle)))
+            .with("stolen", ticks(world, stolen)),
+    )
 }
 
 /// Where a guest finds something.

@@ -192,8 +192,10 @@ impl Answer {
             }
             Verb::VmList => {
                 let (first, second) = (self.first.as_deref()?, self.second.as_deref()?);
-                let share = load::share(first.get(n)?, second.get(n)?);
-                guests::list(world, n, share)
+                match n.checked_sub(world.guests().len()) {
+                    None => guests::list(world, n, first.get(n)?, second.get(n)?),
+                    Some(n) => guests::cores(world, n),
+                }
             }
             Verb::Top => load::load(world, self.first.as_deref()?, self.second.as_deref()?, n),
             Verb::VmShow => guests::show(world, self.guest(world)?, n),
