@@ -41,8 +41,8 @@ impl<T> Task<T> {
     /// The most that is charged at once, so that nothing overflows: days, after which nobody can have waited.
     const LONGEST: u64 = 1 << 47;
 
-    /// How far ahead of the others its virtual time gets, in its credits. Only calls and a reserve make it go further, and
-    /// what they gave beyond is not held against it.
+    /// How far ahead of the others its virtual time gets, in its credits: else what it got by a reserve, or by calls, would be
+    /// held against it for ever.
     const FURTHEST: u128 = 16;
 
     /// A blocked task that has run nothing by `now`, where the others' virtual time is `virt`.
@@ -65,19 +65,25 @@ impl<T> Task<T> {
         }
     }
 
-    /// It ran from `since` to `now`, and the others' virtual time is `base`.
-    pub fn charge(&mut self, since: u64, now: u64, base: u128) {
+    /// It ran from `since` to `now`: its virtual time then.
+    pub fn charge(&mut self, since: u64, now: u64) -> u128 {
         let ran = now.wrapping_sub(since).min(Self::LONGEST);
         let work = (ran << Self::FRACTION).saturating_add(self.rest);
         self.rest = work % self.weight;
         self.virt = self.virt.saturating_add(u128::from(work / self.weight));
-        self.virt = self.virt.min(base.saturating_add(self.credit.saturating_mul(Self::FURTHEST)));
         if let Some(cap) = &mut self.cap {
             cap.charge(since, now);
         }
         if let Some(reserve) = &mut self.reserve {
             reserve.charge(ran, now);
         }
+        self.virt
+    }
+
+    /// Forgets what it is further ahead of the others, whose virtual time is `base`, than it can be held to.
+    pub fn forgive(&mut self, base: u128) {
+        let furthest = base.saturating_add(self.credit.saturating_mul(Self::FURTHEST));
+        self.virt = self.virt.min(furthest);
     }
 
     /// It becomes ready after it was not, at `now` and the others' virtual time `base`: what it left unused is gone, but

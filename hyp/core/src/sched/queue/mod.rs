@@ -50,7 +50,7 @@ pub struct RunQueue<T> {
     /// Before this time none runs for that, unless nothing else is to be done.
     calls_from: u64,
     /// Until when all is charged.
-    now: u64,
+    pub(super) now: u64,
     /// The virtual time that no ready task was behind when it became ready, but for its credit. It never goes back.
     base: u128,
 }
@@ -248,21 +248,24 @@ impl<T> RunQueue<T> {
     }
 
     /// Charges the current task until `now`, and moves the base on.
-    fn charge(&mut self, now: u64) {
+    pub(super) fn charge(&mut self, now: u64) {
         let since = self.now;
         if !is_before(since, now) {
             return;
         }
         self.now = now;
         let base = self.base;
-        let mut least = self.ready.peek().and_then(|first| Some(self.task(first.id)?.virt));
+        let first = self.ready.peek().and_then(|first| Some(self.task(first.id)?.virt));
         if let Some(id) = self.current()
             && let Some(task) = self.entry(id)
         {
-            task.charge(since, now, base);
-            least = Some(least.map_or(task.virt, |least| least.min(task.virt)));
+            let virt = task.charge(since, now);
+            let base = base.max(first.map_or(virt, |first| first.min(virt)));
+            task.forgive(base);
+            self.base = base;
+        } else {
+            self.base = base.max(first.unwrap_or(base));
         }
-        self.base = base.max(least.unwrap_or(base));
     }
 
     /// `id`, which was blocked or throttled, wants the core.

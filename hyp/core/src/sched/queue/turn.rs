@@ -91,7 +91,7 @@ impl<T> RunQueue<T> {
         };
         let over = !is_before(now, until);
         match why {
-            Why::Called if !over => return true,
+            Why::Called => return !over,
             _ if contended && (over || yields) => return false,
             _ => {}
         }

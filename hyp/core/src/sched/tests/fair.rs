@@ -85,3 +85,17 @@ fn a_timer_wakes_a_blocked_task_and_says_so() {
         "without its timer"
     );
 }
+
+#[test]
+fn an_hour_alone_is_held_against_nobody() {
+    let (mut queue, ids) = queue(&[share(1), share(10_000)]);
+    queue.wake(ids[0], 0);
+    queue.wake(ids[1], 0);
+    // The light one has had more than its part when it goes to sleep.
+    let now = run_until_it_is(&mut queue, ids[0]) + GRANULARITY;
+    queue.block(now, None);
+    assert!(matches!(pick(&mut queue, now), Decision::Run { until: None, .. }));
+    let now = now + 3600 * HZ;
+    queue.wake(ids[0], now);
+    assert!(matches!(pick(&mut queue, now), Decision::Run { id, .. } if id == ids[0]));
+}

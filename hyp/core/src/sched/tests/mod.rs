@@ -4,7 +4,10 @@ use std::vec::Vec;
 
 use super::*;
 
+mod calls;
 mod fair;
+mod limits;
+mod model;
 mod others;
 
 /// 1 MHz: ticks are microseconds.
@@ -43,6 +46,19 @@ fn run(queue: &mut RunQueue<()>, mut now: u64, end: u64) -> [u64; TASKS] {
         now = next;
     }
     ran
+}
+
+/// Runs `queue` from its present time until `id` has just got the core from another; when.
+fn run_until_it_is<T>(queue: &mut RunQueue<T>, id: TaskId) -> u64 {
+    loop {
+        let before = queue.current();
+        let (Decision::Run { until, .. } | Decision::Idle { until }) =
+            queue.pick(queue.now, |_, _| ());
+        if queue.current() == Some(id) && before.is_some_and(|before| before != id) {
+            return queue.now;
+        }
+        queue.charge(until.unwrap());
+    }
 }
 
 #[test]
