@@ -14,6 +14,7 @@ use tessera_core::addr::Pa;
 use tessera_core::lock::Mutex;
 
 use crate::cpu::MAX_CPUS;
+use crate::hw::FRAMES;
 
 /// The address of a symbol of the linker script.
 macro_rules! symbol {
@@ -36,8 +37,14 @@ pub const STACKS_VA: u64 = 0xff80_8000_0000;
 /// Where physical memory is.
 pub const DIRECT_VA: u64 = 0x8000_0000_0000;
 
-/// Bytes of EL2's heap. Guests' fixed structures, the back-logs and the configuration live here.
-const HEAP_SIZE: usize = 1024 * 1024;
+/// Bytes of EL2's heap in the image. Guests' fixed structures, the back-logs and the configuration live here.
+pub const HEAP_SIZE: usize = 1024 * 1024;
+/// Bytes of the heap that a guest takes at most, besides its vCPUs: its back-log, its devices, its configuration.
+const HEAP_A_GUEST: usize = 64 * 1024;
+/// Bytes of the heap that a vCPU takes at most.
+const HEAP_A_VCPU: usize = 16 * 1024;
+/// Bytes that the heap got of the board's RAM.
+static HEAP_GREW: AtomicU64 = AtomicU64::new(0);
 
 static IMAGE_PA: AtomicU64 = AtomicU64::new(0);
 
@@ -108,6 +115,23 @@ pub fn init_heap() {
     unsafe { HEAP.0.lock().init(HEAP_SPACE.0.get() as usize, HEAP_SIZE) };
 }
 
+/// Makes the heap as large as a configuration of so many guests and vCPUs demands: what is in the image suffices for whom a
+/// board with a core for each vCPU has. Call once, before there are guests. Whether there is memory for it.
+pub fn grow_heap(guests: usize, vcpus: usize) -> bool {
+    let wanted = guests * HEAP_A_GUEST + vcpus * HEAP_A_VCPU;
+    if wanted <= HEAP_SIZE - HEAP_SIZE / 4 {
+        return true;
+    }
+    let blocks = FRAMES.lock().as_mut().and_then(|frames| frames.take_bytes(wanted as u64));
+    for block in blocks.iter().flatten() {
+        let start = direct(block.at);
+        // SAFETY: mapped RAM that was free until now, and is the heap's for good.
+        unsafe { HEAP.0.lock().add_to_heap(start as usize, (start + block.bytes()) as usize) };
+        HEAP_GREW.fetch_add(block.bytes(), Ordering::Relaxed);
+    }
+    blocks.is_some()
+}
+
 /// Bytes of the heap in use, and its size.
 pub fn heap_usage() -> (usize, usize) {
     let heap = HEAP.0.lock();
@@ -147,9 +171,13 @@ pub const fn panic_stack_of(n: u64) -> Range<u64> {
     start..start + PANIC_STACK_SIZE
 }
 
-/// Bytes that EL2 takes of the board's memory, besides the guests' stage 2 tables: the image with its heap, and the other
-/// cores' stacks.
+/// Bytes of the other cores' stacks.
+pub fn stacks() -> u64 {
+    (crate::cpu::online_count() as u64 - 1) * (STACK_SIZE + PANIC_STACK_SIZE)
+}
+
+/// Bytes that EL2 takes of the board's memory, besides the guests' stage 2 tables: the image, the heap, and the other cores'
+/// stacks.
 pub fn footprint() -> u64 {
-    let others = crate::cpu::online_count() as u64 - 1;
-    image_range().1 + others * (STACK_SIZE + PANIC_STACK_SIZE)
+    image_range().1 + HEAP_GREW.load(Ordering::Relaxed) + stacks()
 }

@@ -172,10 +172,10 @@ impl World for Board {
         };
         Memory {
             total,
-            image: image - heap as u64,
+            image: image - memory::HEAP_SIZE as u64,
             heap_used: heap_used as u64,
             heap_free: (heap - heap_used) as u64,
-            stacks: memory::footprint() - image,
+            stacks: memory::stacks(),
             tables: map::table_frames() * tessera_core::addr::PAGE_SIZE,
             bundle,
             firmware: total.saturating_sub(image + bundle + frames),

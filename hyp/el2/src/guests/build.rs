@@ -34,6 +34,10 @@ pub fn define(board: &Board<'_>) -> (Vec<Guest>, ConsoleKeys) {
         file.map(File::data).ok_or_else(|| format!("{path} is not in the bundle, or is damaged"))
     };
     config.reject(config::check_files(&config, find));
+    let vcpus = config.vms.iter().map(VmConfig::vcpus).sum();
+    if !memory::grow_heap(config.vms.len(), vcpus) {
+        stop(format_args!("there is no memory for what Tessera keeps of {vcpus} vCPUs"));
+    }
     let mut disk = disk.and_then(disk::FoundDisk::open);
     check_board(&mut config, disk.as_ref());
     for problem in &config.problems {
