@@ -86,8 +86,12 @@ causes! {
     NoDevice = "no-device",
     /// Another abort of stage 2.
     Abort = "abort",
-    /// WFI, while its time is measured.
+    /// WFI, on a shared core or while its time is measured.
     Wfi = "wfi",
+    /// WFE, on a shared core.
+    Wfe = "wfe",
+    /// The first use of SIMD or floating point since another vCPU of the core used it.
+    Fp = "fp",
     /// An instruction that guests do not have.
     Undefined = "undefined",
     /// The virtual timer's interrupt.

@@ -96,6 +96,8 @@ pub enum Exit {
     Abort(Syndrome),
     /// WFI (`false`) or WFE (`true`) that was trapped.
     Wfx(bool),
+    /// SIMD or floating point, which traps where the registers are still another vCPU's.
+    Fp,
     /// An instruction of an extension that guests do not have (SVE, SME, trapped PAuth, ...).
     Undefined,
     /// System error taken while the guest ran.
@@ -267,6 +269,7 @@ impl Exit {
                 Rare::Fetch => Self::Abort(syndrome()),
                 Rare::SError => Self::SError,
                 Rare::Wfx => Self::Wfx(esr & 1 != 0),
+                Rare::Fp => Self::Fp,
                 Rare::Undefined => Self::Undefined,
                 Rare::Unexpected => Self::Unexpected,
             },
@@ -280,6 +283,7 @@ enum Rare {
     Fetch,
     SError,
     Wfx,
+    Fp,
     Undefined,
     Unexpected,
 }
@@ -291,7 +295,8 @@ fn rare(class: u64) -> Rare {
         ec::INSTR_ABORT_LOWER => Rare::Fetch,
         ec::SERROR => Rare::SError,
         ec::WFX => Rare::Wfx,
-        ec::UNKNOWN | ec::FP_SIMD | ec::PAUTH | ec::SVE | ec::SME => Rare::Undefined,
+        ec::FP_SIMD => Rare::Fp,
+        ec::UNKNOWN | ec::PAUTH | ec::SVE | ec::SME => Rare::Undefined,
         ec::CP15 | ec::CP15_PAIR | ec::CP14 | ec::CP14_MEMORY | ec::CP14_PAIR | ec::CP10 => {
             Rare::Undefined
         }

@@ -109,9 +109,9 @@ impl Guest {
         &self.config.name
     }
 
-    /// The cores that run it.
+    /// The cores that it owns, one a vCPU; none where its vCPUs share cores with others'.
     pub fn cores(&self) -> &[CpuId] {
-        &self.config.cpus
+        if self.config.sharing.is_some() { &[] } else { &self.config.cpus }
     }
 
     /// What is written down about `vcpu`, one of its own.
@@ -119,9 +119,12 @@ impl Guest {
         &self.counters.vcpus[usize::from(vcpu.0)]
     }
 
-    /// The core that builds it and tears it down.
-    pub fn leader(&self) -> Option<CpuId> {
-        self.cores().first().copied()
+    /// Makes its first vCPU, which builds it and tears it down, look at what there is to do.
+    pub fn kick_leader(&self, hw: &impl Hw) {
+        match self.cores().first() {
+            Some(&core) => hw.kick(core),
+            None => hw.call(self.id, VcpuId(0)),
+        }
     }
 
     /// Its present life. To be let go soon, and not kept while a guest runs: the end of the life waits for it.
@@ -142,6 +145,9 @@ impl Guest {
 
     /// Makes all its cores look at what they have to do.
     pub fn kick_all(&self, hw: &impl Hw) {
+        if self.cores().is_empty() {
+            (0..self.config.vcpus() as u8).for_each(|vcpu| hw.call(self.id, VcpuId(vcpu)));
+        }
         self.cores().iter().for_each(|&core| hw.kick(core));
     }
 

@@ -38,7 +38,7 @@ pub struct Vm {
     pub id: VmId,
     /// Its name in the configuration.
     pub name: String,
-    /// The core of each vCPU.
+    /// The core of each vCPU; none where its vCPUs share cores, and are where the scheduler put them.
     pub cpus: Vec<CpuId>,
     /// Its RAM.
     pub ram: GuestRam,
@@ -107,7 +107,7 @@ impl DiskNews {
 }
 
 impl Vm {
-    /// The core that runs `vcpu`.
+    /// The core that `vcpu` owns, if it does.
     #[inline]
     pub fn core_of(&self, vcpu: VcpuId) -> Option<CpuId> {
         self.cpus.get(usize::from(vcpu.0)).copied()
@@ -124,22 +124,47 @@ impl Vm {
     #[inline(never)]
     fn kick_each(&self, hw: &impl Hw, vcpus: VcpuSet) {
         for vcpu in vcpus.iter() {
-            if let Some(core) = self.core_of(vcpu) {
-                hw.kick(core);
+            match self.core_of(vcpu) {
+                Some(core) => hw.kick(core),
+                None => hw.wake(self.id, vcpu),
             }
         }
     }
 
     /// As [`Vm::kick`], for what may concern this core's own vCPU too: it looks before it runs on.
     fn kick_others(&self, hw: &impl Hw, vcpus: VcpuSet) {
-        let here = hw.this_cpu();
-        let other = |vcpu: &VcpuId| self.core_of(*vcpu) != Some(here);
+        let other = |vcpu: &VcpuId| !self.is_at(hw, *vcpu);
         vcpus.iter().filter(other).for_each(|vcpu| self.kick(hw, VcpuSet::only(vcpu)));
     }
 
-    /// Makes all cores of the guest look at what they have to do.
+    /// Whether this core runs `vcpu`.
+    fn is_at(&self, hw: &impl Hw, vcpu: VcpuId) -> bool {
+        match self.core_of(vcpu) {
+            Some(core) => core == hw.this_cpu(),
+            None => hw.runs_here(self.id, vcpu),
+        }
+    }
+
+    /// Whether this core is at work for the guest: it owns the core, or one of its vCPUs has its turn there.
+    pub fn is_here(&self, hw: &impl Hw) -> bool {
+        self.vcpus().any(|vcpu| self.is_at(hw, vcpu))
+    }
+
+    /// Makes all vCPUs of the guest look at what they have to do.
     pub fn kick_all(&self, hw: &impl Hw) {
+        if self.cpus.is_empty() {
+            self.vcpus().for_each(|vcpu| hw.call(self.id, vcpu));
+        }
         self.cpus.iter().for_each(|&core| hw.kick(core));
+    }
+
+    /// Makes one vCPU of the guest look at what the board's disk has for it, in its own time.
+    pub fn kick_first(&self, hw: &impl Hw) {
+        self.kick(hw, VcpuSet::only(VcpuId(0)));
+    }
+
+    fn vcpus(&self) -> impl Iterator<Item = VcpuId> + use<> {
+        (0..self.services.psci.power.count()).map(VcpuId)
     }
 
     /// The line of the UART, where it changed, as the interrupt controller sees it. Called under the UART's lock, so

@@ -23,6 +23,11 @@ barrier!(
     "dsb ish"
 );
 barrier!(
+    /// Completes all earlier accesses and maintenance, for this core.
+    dsb_nsh,
+    "dsb nsh"
+);
+barrier!(
     /// Completes earlier stores, for all cores.
     dsb_ishst,
     "dsb ishst"

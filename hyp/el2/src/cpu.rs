@@ -29,6 +29,8 @@ pub struct PerCpu {
     pub asked: AtomicBool,
     /// The core runs Rust, and can be kicked.
     pub online: AtomicBool,
+    /// The frame of its redistributor's SGIs and PPIs, in the direct map; 0 with a GICv2.
+    pub gicr_sgi: AtomicU64,
     /// When it wants to be woken.
     pub deadlines: Deadlines,
     /// Whether it still takes interrupts, as others see it.
@@ -44,6 +46,7 @@ impl PerCpu {
             id: AtomicU8::new(0),
             asked: AtomicBool::new(false),
             online: AtomicBool::new(false),
+            gicr_sgi: AtomicU64::new(0),
             deadlines: Deadlines::new(),
             pulse: Pulse::new(),
         }

@@ -8,6 +8,7 @@ use tessera_core::sysreg::{CpuFeatures, Feature, TrapRegs, policy};
 use tessera_core::{snapshot, stage2, vcpu};
 
 use crate::boot::map::pa_range;
+use crate::pointer_keys::PointerKeys;
 use crate::sysreg::{mrs, msr};
 use crate::{barrier, id, tlb};
 
@@ -97,7 +98,7 @@ pub fn enter(vttbr: u64, cntvoff: u64) {
     barrier::isb();
 }
 
-/// Takes the guest's address space away, so that nothing walks its tables on this core any more.
+/// Takes the guest's address space away, and what could interrupt: nothing of it is done on this core any more.
 pub fn leave() {
     msr!("sctlr_el1", SCTLR_EL1_RESET);
     // An overflow that stays asserted would keep the core from sleeping.
@@ -105,8 +106,24 @@ pub fn leave() {
         msr!("pmintenclr_el1", 0xffff_ffff);
         msr!("pmcr_el0", 0);
     }
+    leave_address_space();
+}
+
+/// Takes the guest's address space away, so that nothing walks its tables on this core any more.
+pub fn leave_address_space() {
     barrier::isb();
     msr!("vttbr_el2", tlb::vttbr_of_nobody(0));
+    barrier::isb();
+}
+
+/// Sets this core's traps for vCPUs that share it: others want the core while one waits, by WFI or by spinning with WFE, and
+/// a vCPU that runs on elsewhere wants its maintenance and its barriers to have reached all cores.
+pub fn share() {
+    /// HCR_EL2.FB, BSU: maintenance and barriers reach the inner shareable domain.
+    const FB: u64 = 1 << 9;
+    const BSU_INNER: u64 = 1 << 10;
+    const TWE: u64 = 1 << 14;
+    msr!("hcr_el2", mrs!("hcr_el2") | FB | BSU_INNER | TWI | TWE);
     barrier::isb();
 }
 
@@ -219,7 +236,7 @@ pub fn reset(mpidr: u64) {
     reset_timers();
     reset_debug();
     reset_pmu();
-    reset_pointer_keys();
+    PointerKeys::default().restore();
     // SAFETY: writes SIMD registers, which no Rust code of EL2 uses (soft-float target), and no memory.
     unsafe {
         core::arch::asm!("bl clear_fp", out("x30") _, options(nomem, nostack, preserves_flags));
@@ -276,7 +293,8 @@ macro_rules! each_of_sixteen {
     }};
 }
 
-fn reset_debug() {
+/// Debug registers as a reset leaves them: nothing is watched, nothing locked.
+pub fn reset_debug() {
     let dfr0 = mrs!("id_aa64dfr0_el1");
     let (breakpoints, watchpoints) = ((dfr0 >> 12 & 0xf) + 1, (dfr0 >> 20 & 0xf) + 1);
     msr!("mdscr_el1", 0);
@@ -289,31 +307,13 @@ fn reset_debug() {
     each_of_sixteen!(watchpoints, "dbgwvr");
 }
 
-/// APIAKey, APIBKey, APDAKey, APDBKey and APGAKey, where there is pointer authentication (ID_AA64ISAR1_EL1.APA, API, GPA,
-/// GPI, ID_AA64ISAR2_EL1.APA3): a guest's keys are not the next one's. By encoding, as assemblers want the extension.
-fn reset_pointer_keys() {
-    let (isar1, isar2) = (mrs!("id_aa64isar1_el1"), mrs!("s3_0_c0_c6_2"));
-    if isar1 & 0xff00_0ff0 == 0 && isar2 & 0xff00 == 0 {
-        return;
-    }
-    msr!("s3_0_c2_c1_0", 0);
-    msr!("s3_0_c2_c1_1", 0);
-    msr!("s3_0_c2_c1_2", 0);
-    msr!("s3_0_c2_c1_3", 0);
-    msr!("s3_0_c2_c2_0", 0);
-    msr!("s3_0_c2_c2_1", 0);
-    msr!("s3_0_c2_c2_2", 0);
-    msr!("s3_0_c2_c2_3", 0);
-    msr!("s3_0_c2_c3_0", 0);
-    msr!("s3_0_c2_c3_1", 0);
-}
-
 /// PMCR_EL0.E: events are counted (DDI 0487 D24.5.8).
 const PMCR_ENABLE: u64 = 1 << 0;
 /// PMCR_EL0: reset the event counters (P) and the cycle counter (C), long cycle counter off, disabled (D24.5.8).
 const PMCR_RESET: u64 = 1 << 1 | 1 << 2;
 
-fn reset_pmu() {
+/// Performance monitors as a reset leaves them: nothing is counted.
+pub fn reset_pmu() {
     if !id::has_pmu() {
         return;
     }

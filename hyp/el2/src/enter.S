@@ -29,5 +29,3 @@
     // No speculation past the return (straight-line speculation, CVE-2020-13844).
     dsb     nsh
     isb
-    .global guest_exited
-guest_exited:

@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
-use tessera_core::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VmId};
+use tessera_core::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VcpuId, VmId};
 use tessera_core::deadlines::Slot;
 use tessera_core::disk::{Accepted, DiskRequest, SubmitError};
 use tessera_core::frames::Frames;
@@ -13,7 +13,9 @@ use tessera_core::lock::Mutex;
 use tessera_core::vm::Vm;
 
 use crate::sysreg::mrs;
-use crate::{barrier, cache, console, cpu, gic, guests, memory, monitor, power, timer, tlb};
+use crate::{
+    barrier, cache, console, cpu, gic, guests, memory, monitor, power, shared, timer, tlb,
+};
 
 core::arch::global_asm!(include_str!("copy.S"));
 
@@ -241,5 +243,17 @@ impl Hw for El2 {
     #[inline]
     fn kick(&self, cpu: CpuId) {
         gic::kick(cpu);
+    }
+
+    fn wake(&self, vm: VmId, vcpu: VcpuId) {
+        shared::wake(vm, vcpu);
+    }
+
+    fn call(&self, vm: VmId, vcpu: VcpuId) {
+        shared::call(vm, vcpu);
+    }
+
+    fn runs_here(&self, vm: VmId, vcpu: VcpuId) -> bool {
+        shared::runs_here(vm, vcpu)
     }
 }

@@ -7,6 +7,7 @@ use tessera_core::deadlines::{Due, Slot};
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::machine;
+use tessera_core::sched::Mailbox;
 use tessera_core::vcpu::Vcpu;
 use tessera_core::vm::Vm;
 
@@ -46,22 +47,89 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &&'static Guest, recorded: Reco
         }
         _ => {
             gic::end(taken);
-            other(vm, vcpu, guest, taken);
+            if other(vm, vcpu, taken) {
+                guests::watch_here(guest);
+            }
             // Where one such interrupt follows the other no kick may get through: equal priorities promise no order.
             vm.attention.any() || panic::is_panicking()
         }
     }
 }
 
+/// As [`in_guest`], of a vCPU that shares its core: `true` where it is time to look who runs on.
+#[inline(always)]
+pub fn in_turn(vm: &Vm, vcpu: &mut Vcpu, mailbox: &Mailbox, recorded: Recorded) -> bool {
+    let taken = gic::acknowledge_any();
+    let intid = taken.intid();
+    recorded.detail(taken.token());
+    match intid.0 {
+        VTIMER_INTID => {
+            gic::end(taken);
+            vcpu.observed.exits.count(Cause::VirtualTimer);
+            let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
+            vm.kick(&El2, kick);
+            return false;
+        }
+        gic::SPURIOUS_FROM.. => {
+            vcpu.observed.exits.count(Cause::Spurious);
+            return false;
+        }
+        KICK => {
+            gic::end(taken);
+            vcpu.observed.exits.count(Cause::Kick);
+            gic::deactivate(taken);
+        }
+        _ => {
+            gic::end(taken);
+            if other(vm, vcpu, taken) {
+                return true;
+            }
+        }
+    }
+    mailbox.any() || vm.attention.any() || panic::is_panicking()
+}
+
+/// Handles the interrupt that ended the sleep of a core that is shared. `here` is the vCPU whose registers the core has, which
+/// waits for an interrupt.
+pub fn while_idle(here: Option<(&Vm, &mut Vcpu)>) {
+    let Some(taken) = gic::acknowledge() else { return };
+    gic::end(taken);
+    match (taken.intid().0, here) {
+        (KICK, _) => {
+            gic::deactivate(taken);
+            if panic::is_panicking() {
+                power::halt();
+            }
+        }
+        (VTIMER_INTID, Some((vm, vcpu))) => {
+            vcpu.observed.exits.count(Cause::VirtualTimer);
+            let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, taken.intid());
+            vm.kick(&El2, kick);
+        }
+        (_, Some((vm, vcpu))) => _ = other(vm, vcpu, taken),
+        (intid, None) => {
+            match intid {
+                HYP_TIMER => chores(timer::take_due()),
+                VTIMER_INTID => timer::init(),
+                MAINTENANCE | PMU_INTID => {}
+                _ => _ = lines::interrupt(taken.intid()),
+            }
+            gic::deactivate(taken);
+        }
+    }
+}
+
+/// Handles an interrupt that is seldom; whether its guest, or the core's queue, has something to do by the clock.
 #[inline(never)]
-fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
+fn other(vm: &Vm, vcpu: &mut Vcpu, taken: Acknowledged) -> bool {
+    let mut watch = false;
     let intid = taken.intid();
     vcpu.observed.exits.count(cause_of(intid));
     match intid.0 {
         PMU_INTID => {
             let kick = vm.vgic.inject_hw_ppi(&mut vcpu.vgic, &mut ListRegisters, intid);
             vm.kick(&El2, kick);
-            return;
+            return false;
         }
         MAINTENANCE => rebuild(vm, vcpu),
         HYP_TIMER => {
@@ -69,9 +137,7 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
             if due.has(Slot::Vcpu) {
                 machine::update_timer(vm, vcpu, &El2);
             }
-            if due.has(Slot::Guest) {
-                guests::watch(guest);
-            }
+            watch = due.has(Slot::Guest);
             if due.has(Slot::Board) || due.has(Slot::Care) {
                 let began = El2.now();
                 chores(due);
@@ -86,6 +152,30 @@ fn other(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest, taken: Acknowledged) {
         }
     }
     gic::deactivate(taken);
+    watch
+}
+
+/// Takes everything of the vCPU out of this core's list registers, as it goes off.
+pub fn park(vm: &Vm, vcpu: &mut Vcpu) {
+    vcpu.observed.injected.add(vm.vgic.take_injected(vcpu.id()));
+    let kick = vm.vgic.park(&mut vcpu.vgic, &mut ListRegisters, true);
+    vm.kick(&El2, kick);
+    deactivate(vcpu.vgic.take_deactivations());
+}
+
+/// The same, as another takes this core over.
+pub fn set_aside(vm: &Vm, vcpu: &mut Vcpu) {
+    let kick = vm.vgic.set_aside(&mut vcpu.vgic, &mut ListRegisters);
+    vm.kick(&El2, kick);
+    deactivate(vcpu.vgic.take_deactivations());
+}
+
+/// Makes private interrupts of this core active, a bit each.
+pub fn activate(mut intids: u32) {
+    while intids != 0 {
+        gic::activate_ppi(IntId(intids.trailing_zeros()));
+        intids &= intids - 1;
+    }
 }
 
 /// Notes what the guest did with its interrupts since the list registers were written, and writes them anew.
@@ -118,7 +208,11 @@ pub fn while_standing(vm: &Vm, vcpu: &mut Vcpu, guest: &'static Guest) {
         }
         // It came just before it was held, and comes again when it is let go.
         VTIMER_INTID => gic::deactivate(taken),
-        _ => other(vm, vcpu, guest, taken),
+        _ => {
+            if other(vm, vcpu, taken) {
+                guests::watch_here(guest);
+            }
+        }
     }
 }
 
@@ -193,7 +287,7 @@ pub fn outside_guest() {
             if let Some((guest, _)) = guests::seat(cpu::current_id())
                 && due.has(Slot::Guest)
             {
-                guests::watch(guest);
+                guests::watch_here(guest);
             }
             chores(due);
         }

@@ -24,6 +24,14 @@ pub fn forget_power_on() {
     barrier::isb();
 }
 
+/// Forgets what this core's TLB and instruction cache hold of the guest in VTTBR_EL2.
+pub fn forget_here() {
+    // SAFETY: forgets translations of the VMID in VTTBR_EL2, and cached instructions.
+    unsafe { core::arch::asm!("tlbi vmalle1\n\tic iallu", options(nostack, preserves_flags)) };
+    barrier::dsb_nsh();
+    barrier::isb();
+}
+
 /// Forgets one page of `vm`: stage 2 by IPA, then every stage 1 result that may have been built on it.
 pub fn invalidate_ipa(vm: VmId, ipa: Ipa) {
     with_vmid(vm, || {

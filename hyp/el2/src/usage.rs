@@ -17,7 +17,10 @@ static SAMPLING: Sampling = Sampling::new();
 pub fn sample(ticks: u64) {
     let now = El2.now();
     if SAMPLING.until(now.saturating_add(ticks), now) {
-        for vm in guests::all().unwrap_or_default().iter().filter_map(Guest::vm) {
+        // How busy a vCPU is that shares its core is known at any time.
+        let owners =
+            guests::all().unwrap_or_default().iter().filter(|guest| guest.config.sharing.is_none());
+        for vm in owners.filter_map(Guest::vm) {
             vm.attention.mind_usage(vm.vcpus_on());
             vm.kick_all(&El2);
         }

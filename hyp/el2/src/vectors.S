@@ -1,9 +1,11 @@
-// The way out of a guest, back to where src/enter.S left. SP_EL2 points at the vCPU's Registers, whose offsets are given
-// by Rust (src/run.rs). Leaves why it came in x20, ESR_EL2 or INTERRUPT, and in x22 the end of the exit's record.
+// The way out of a guest, back behind src/enter.S. That is in two places, for cores that are owned by a vCPU and for cores
+// that are shared, and each has a table of its own, so that neither looks for the way. SP_EL2 points at the vCPU's
+// Registers, whose offsets are given by Rust (src/run.rs). Leaves why it came in x20, ESR_EL2 or INTERRUPT, and in x22 the
+// end of the exit's record.
 //
 // In the ring: why, the guest's PC, the time, its x0 (core's trace::Record). It is RING_BYTES long and aligned to twice
 // as much, so that a bit of the address is cleared to begin again.
-.macro guest_exit why:vararg
+.macro guest_exit back, why:vararg
     .balign 0x80
     stp     x0, x1, [sp]
     stp     x2, x3, [sp, #16]
@@ -18,7 +20,7 @@
     str     x4, [sp, #{trace}]
     ldp     x9, x29, [sp, #{host}]
     mov     sp, x9
-    b       guest_exited
+    b       \back
 .endm
 
 // Stores X4 to X30 at their places in a frame at SP that begins with X0.
@@ -49,10 +51,10 @@
     b       own_exception_common
 .endm
 
-.section .text.vectors, "ax"
-.balign 0x800
-.global vectors
-vectors:
+.macro table name, back
+    .balign 0x800
+    .global \name
+\name:
     own_exception 0
     own_exception 1
     own_exception 2
@@ -62,15 +64,20 @@ vectors:
     own_exception 6
     own_exception 7
     // From AArch64, then from AArch32 at EL0.
-    guest_exit mrs x20, esr_el2
-    guest_exit mov x20, #{interrupt}
-    guest_exit mov x20, #{interrupt}
-    guest_exit mrs x20, esr_el2
-    guest_exit mrs x20, esr_el2
-    guest_exit mov x20, #{interrupt}
-    guest_exit mov x20, #{interrupt}
-    guest_exit mrs x20, esr_el2
+    guest_exit \back, mrs x20, esr_el2
+    guest_exit \back, mov x20, #{interrupt}
+    guest_exit \back, mov x20, #{interrupt}
+    guest_exit \back, mrs x20, esr_el2
+    guest_exit \back, mrs x20, esr_el2
+    guest_exit \back, mov x20, #{interrupt}
+    guest_exit \back, mov x20, #{interrupt}
+    guest_exit \back, mrs x20, esr_el2
     .balign 0x80
+.endm
+
+.section .text.vectors, "ax"
+table vectors, guest_exited
+table vectors_of_shared, guest_exited_in_turn
 
 own_exception_common:
     // TPIDR_EL2 points at this core's PerCpu, whose second word is its panic stack's end; 0 before there is one.

@@ -109,7 +109,7 @@ impl Guest {
                 injected(choices, Fault::External(access));
             }
             Exit::Undefined => injected(choices, Fault::Undefined),
-            Exit::Irq | Exit::SError | Exit::Wfx(_) | Exit::Unexpected => {}
+            Exit::Irq | Exit::SError | Exit::Wfx(_) | Exit::Fp | Exit::Unexpected => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use super::Hw;
-use crate::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VmId};
+use crate::addr::{CpuId, Ipa, PAGE_SIZE, Pa, VcpuId, VmId};
 use crate::deadlines::{Deadlines, Slot};
 use crate::disk::{Accepted, DiskOp, DiskRequest, SubmitError};
 use crate::vm::Vm;
@@ -23,6 +23,10 @@ pub enum Event {
     TlbEl2,
     /// A core was kicked.
     Kick(CpuId),
+    /// A vCPU that shares its core was to look at its interrupts.
+    Wake(VmId, VcpuId),
+    /// A vCPU that shares its core was to look at what its guest has to do.
+    Call(VmId, VcpuId),
     /// A guest's control port was served.
     ServeControl,
     /// Firmware was called.
@@ -45,6 +49,8 @@ pub struct FakeHw {
     pub clock: Cell<u64>,
     /// Which core this is: none of a guest's, unless set.
     pub cpu: Cell<CpuId>,
+    /// The vCPU that this core runs, where it is shared.
+    pub running: Cell<Option<(VmId, VcpuId)>>,
     /// When this core's vCPU wants an interrupt.
     pub deadline: Cell<Option<u64>>,
     /// When the core wants one for anything else.
@@ -72,6 +78,7 @@ impl FakeHw {
             memory: RefCell::new(vec![0; size]),
             clock: Cell::new(0),
             cpu: Cell::new(CpuId(u8::MAX)),
+            running: Cell::new(None),
             deadline: Cell::new(None),
             deadlines: Deadlines::new(),
             printed: RefCell::default(),
@@ -198,5 +205,14 @@ impl Hw for FakeHw {
     }
     fn kick(&self, cpu: CpuId) {
         self.note(Event::Kick(cpu));
+    }
+    fn wake(&self, vm: VmId, vcpu: VcpuId) {
+        self.note(Event::Wake(vm, vcpu));
+    }
+    fn call(&self, vm: VmId, vcpu: VcpuId) {
+        self.note(Event::Call(vm, vcpu));
+    }
+    fn runs_here(&self, vm: VmId, vcpu: VcpuId) -> bool {
+        self.running.get() == Some((vm, vcpu))
     }
 }

@@ -4,7 +4,7 @@
 //! same time. Callers pass ranges that lie in RAM of the guest concerned (they come from [`crate::guest_mem`]); an
 //! implementation may stop the board on any other.
 
-use crate::addr::{CpuId, Ipa, Pa, VmId};
+use crate::addr::{CpuId, Ipa, Pa, VcpuId, VmId};
 use crate::deadlines::Slot;
 use crate::disk::{Accepted, DiskRequest, SubmitError};
 use crate::vm::Vm;
@@ -72,4 +72,10 @@ pub trait Hw {
     fn this_cpu(&self) -> CpuId;
     /// Makes `cpu` leave its guest (or its sleep) and look at what it has to do.
     fn kick(&self, cpu: CpuId);
+    /// Makes a vCPU that shares its core look at its interrupts: wakes it where it is blocked.
+    fn wake(&self, vm: VmId, vcpu: VcpuId);
+    /// Makes a vCPU that shares its core look at what its guest has to do, before others go on.
+    fn call(&self, vm: VmId, vcpu: VcpuId);
+    /// Whether a vCPU that shares its core is the one that this core runs.
+    fn runs_here(&self, vm: VmId, vcpu: VcpuId) -> bool;
 }

@@ -48,6 +48,8 @@ pub enum Next {
         /// Where it begins anew.
         resume: Option<Start>,
     },
+    /// It waits for another vCPU, by spinning: step over the instruction, and let others have the core.
+    Yield,
     /// It switched itself off.
     Off,
     /// The whole guest stops.
@@ -100,11 +102,12 @@ pub fn handle(
         // Counted where it is known which.
         Exit::Irq => return Step::other(next, Next::Interrupt),
         Exit::Abort(syndrome) => (Cause::Abort, Next::Refuse(StageTwoAbort::new(syndrome))),
-        Exit::Undefined => (Cause::Undefined, Next::Inject(Fault::Undefined)),
-        // Trapped while somebody wants to know how long it takes.
+        // Where SIMD and floating point trap, the core's loop has answered before.
+        Exit::Undefined | Exit::Fp => (Cause::Undefined, Next::Inject(Fault::Undefined)),
+        // Trapped where others want the core, or while somebody wants to know how long it takes.
         Exit::Wfx(false) => (Cause::Wfi, Next::Suspend { advance: true, resume: None }),
-        // Trapped for nobody: going on is what the architecture allows it to do at any time.
-        Exit::Wfx(true) => (Cause::Unexpected, Next::Advance),
+        // Going on is what the architecture allows it to do at any time.
+        Exit::Wfx(true) => (Cause::Wfe, Next::Yield),
         Exit::SError => (Cause::SError, Next::Stop(StopReason::SystemError)),
         Exit::Unexpected => (Cause::Unexpected, Next::Stop(StopReason::UnexpectedExit)),
     };

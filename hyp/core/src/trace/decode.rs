@@ -93,6 +93,10 @@ pub enum Event {
     },
     /// WFI.
     Wfi,
+    /// WFE.
+    Wfe,
+    /// SIMD or floating point.
+    Fp,
     /// An instruction that guests do not have, by its exception class.
     Undefined(u8),
     /// A system error.
@@ -126,9 +130,11 @@ impl Record {
                 Event::Abort { ipa: abort.ipa, what: refused(&abort) }
             }
             Exit::Wfx(false) => Event::Wfi,
+            Exit::Wfx(true) => Event::Wfe,
+            Exit::Fp => Event::Fp,
             Exit::Undefined => Event::Undefined(class),
             Exit::SError => Event::SError,
-            Exit::Wfx(true) | Exit::Unexpected => Event::Unexpected(class),
+            Exit::Unexpected => Event::Unexpected(class),
         }
     }
 }
@@ -168,6 +174,8 @@ impl Event {
             Self::Access(access) => device_at(access.ipa()),
             Self::Abort { .. } => Cause::Abort,
             Self::Wfi => Cause::Wfi,
+            Self::Wfe => Cause::Wfe,
+            Self::Fp => Cause::Fp,
             Self::Undefined(_) => Cause::Undefined,
             Self::SError => Cause::SError,
             Self::Unexpected(_) => Cause::Unexpected,
@@ -228,7 +236,9 @@ impl fmt::Display for Event {
             Self::Undefined(class) | Self::Unexpected(class) => {
                 write!(f, "{cause} class {class:#x}")
             }
-            Self::Interrupt(None) | Self::Wfi | Self::SError => f.write_str(cause),
+            Self::Interrupt(None) | Self::Wfi | Self::Wfe | Self::Fp | Self::SError => {
+                f.write_str(cause)
+            }
         }
     }
 }

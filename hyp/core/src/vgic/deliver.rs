@@ -92,6 +92,21 @@ impl Vgic {
         kick
     }
 
+    /// Takes everything out of the list registers, for a vCPU whose core another takes over. Its physical interrupts are the
+    /// core's, which the other needs: of those that are pending nothing is kept, for their lines stay asserted until the
+    /// guest has seen to them, and they come again when the vCPU's timers are back; those that the guest has begun and not
+    /// ended are its [`VgicCpu::twins`]. Afterwards [`VgicCpu::take_deactivations`] has what must not stay active here.
+    pub fn set_aside(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
+        let mut routes = self.routes.lock();
+        let kick = self.rebuild_locked(me, lrs, &mut routes, 0);
+        let cpu = self.shared(me.id);
+        me.deactivate |= cpu.bank.hw.take(u32::MAX) | me.owed;
+        // Nothing of it is in a list register, so nobody needs to wait until it folds.
+        self.off.fetch_or(VcpuSet::only(me.id).0, Relaxed);
+        cpu.news.fetch_or(LOOK, Relaxed);
+        kick
+    }
+
     /// What a vCPU that goes off leaves behind: of its own interrupts none is active any more; SPIs that are stay so, and
     /// whom they are routed to takes them over, so that none is lost with it.
     fn leave(&self, me: &mut VgicCpu, routes: &mut Routes) -> VcpuSet {

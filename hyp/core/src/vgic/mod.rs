@@ -192,6 +192,13 @@ impl VgicCpu {
         core::mem::take(&mut self.deactivate)
     }
 
+    /// Private interrupts that the guest has begun and not ended, without the hardware's link to their physical twins: to be
+    /// made active on the core on which the vCPU runs on after [`Vgic::set_aside`], before their devices are.
+    #[inline]
+    pub const fn twins(&self) -> u32 {
+        self.owed
+    }
+
     /// More is to be delivered than list registers hold, or active interrupts are outside, so that every injection is
     /// a matter of priorities; or the list registers are not in use yet.
     #[inline]

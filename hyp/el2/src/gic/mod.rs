@@ -184,6 +184,33 @@ pub fn deactivate_ppi(intid: IntId) {
     deactivate(Acknowledged { token: intid.0.into() });
 }
 
+/// Makes a PPI of this core active, as if it had been acknowledged.
+pub fn activate_ppi(intid: IntId) {
+    if is_v2() { v2::activate_ppi(intid) } else { v3::activate_ppi(intid) }
+}
+
+/// What the virtual interface has of a vCPU beside its list registers: the guest's CPU interface.
+#[derive(Default)]
+pub struct Virtual {
+    machine_control: u64,
+    /// Active priorities: of group 0, then of group 1; a GICv2 has them in one.
+    active: [u64; 8],
+    /// ICC_SRE_EL1 of a GICv3.
+    enable: u64,
+}
+
+impl Virtual {
+    /// Takes it from this core.
+    pub fn save(&mut self) {
+        if is_v2() { v2::lists::save(self) } else { v3::lists::save(self) }
+    }
+
+    /// Gives it to this core.
+    pub fn restore(&self) {
+        if is_v2() { v2::lists::restore(self) } else { v3::lists::restore(self) }
+    }
+}
+
 /// This core's virtual interface as the architecture resets it: nothing pending or active, all groups off.
 pub fn reset_virtual() {
     if is_v2() { v2::reset_virtual() } else { v3::reset_virtual() }

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use tessera_core::addr::VmId;
 use tessera_core::board::Board;
@@ -43,6 +44,7 @@ pub fn define(board: &Board<'_>) -> (Vec<Guest>, ConsoleKeys) {
     for problem in &config.problems {
         log::error!("{problem}");
     }
+    super::WAKE_LATENCY.store(config.wake_latency_us, Ordering::Relaxed);
     life::adopt(board);
     let mut seed = seed(board);
     let mut guests: Vec<Guest> = Vec::with_capacity(config.vms.len());
@@ -50,9 +52,6 @@ pub fn define(board: &Board<'_>) -> (Vec<Guest>, ConsoleKeys) {
         let id = VmId(guests.len() as u8);
         let (kernel, ramdisk) = (find(&vm.kernel), vm.ramdisk.as_deref().map(find));
         match attach_disks(&vm, id, disk.as_mut()) {
-            _ if vm.sharing.is_some() => {
-                log::error!("{}: shared cores come with the scheduler", vm.name)
-            }
             Ok(disks) => guests.push(Guest::new(
                 id,
                 vm,

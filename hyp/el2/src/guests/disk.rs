@@ -368,15 +368,13 @@ fn tell(who: Attached, done: DiskEvent, cause: Cause) -> bool {
     let Some(guest) = super::get(who.vm) else { return false };
     // There is a life: its end waits for the last request.
     let Some(vm) = guest.vm() else { return false };
-    let own = vm.cpus.contains(&cpu::current_id());
+    let own = vm.is_here(&El2);
     if own && cause != Cause::Lost {
         vm.disk_event(&El2, who.device, done);
     } else {
         // Its own core does the work, soon: this one is another guest's, or has a lock.
         vm.leave_disk_news(who.device, done);
-        if let Some(&core) = vm.cpus.first() {
-            El2.kick(core);
-        }
+        vm.kick_first(&El2);
     }
     if guest.life.phase() != Phase::Running {
         // Its leader waits for the last request.

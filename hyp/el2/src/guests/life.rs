@@ -11,7 +11,6 @@ use tessera_core::attention::Attention;
 use tessera_core::board::{Board, Gic};
 use tessera_core::config::ConsoleKind;
 use tessera_core::control::Control;
-use tessera_core::deadlines::Slot;
 use tessera_core::guest::{DiskSeat, Guest};
 use tessera_core::guest_dt::Pmu;
 use tessera_core::guest_mem::{Extent, GuestRam};
@@ -96,7 +95,7 @@ pub fn build(guest: &Guest) -> Result<(), String> {
     guest.install(Arc::new(Vm {
         id: guest.id,
         name: config.name.clone(),
-        cpus: config.cpus.clone(),
+        cpus: guest.cores().to_vec(),
         ram,
         stage2,
         attention: Attention::default(),
@@ -125,20 +124,16 @@ pub fn build(guest: &Guest) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits, by `sleep`, until the disk has nothing of a life under way that all cores have left: it may still write to its
-/// memory.
-pub fn drain(vm: &Vm, sleep: impl Fn()) {
-    while !vm.reset_disks() {
-        // Some may have come while this core had left and others had not, and the kick for it is gone.
-        if vm.take_disk_news(&El2, cpu::current_id()) {
-            continue;
-        }
-        // To look, about once a second, whether the disk still does anything.
-        El2.set_deadline(Slot::Vcpu, Some(El2.now() + El2.counter_hz()));
-        sleep();
-        disk::check();
+/// Whether the disk has nothing under way of a life that all vCPUs have left: it may still write to its memory. If not, ask
+/// again when something of it has come, or in about a second, for the disk may have ceased to work.
+pub fn drain(vm: &Vm) -> bool {
+    if vm.reset_disks() {
+        return true;
     }
-    El2.set_deadline(Slot::Vcpu, None);
+    disk::check();
+    // Some may have come while this vCPU had left and others had not, and the kick for it is gone.
+    while vm.take_disk_news(&El2, cpu::current_id()) {}
+    vm.reset_disks()
 }
 
 /// Gives back what [`build`] took. No core of the guest is in the life, and its disks have nothing under way.

@@ -16,25 +16,23 @@ use crate::{cache, interrupt, memory, tlb};
 /// Bytes that one core clears at a time.
 const CHUNK: u64 = 2 << 20;
 
-/// Takes part in clearing the guest's memory; `true` on the core that cleared the last of it, which now loads it.
-pub fn clear(guest: &Guest, vm: &Vm) -> bool {
+/// Clears a part of the guest's memory; `true` for the last of it, and who cleared that now loads the guest. `None` where there
+/// is nothing left to clear.
+pub fn clear(guest: &Guest, vm: &Vm) -> Option<bool> {
     let size = vm.ram.size();
     let chunks = size.div_ceil(CHUNK) as u32;
-    let mut lead = false;
-    while let Some(chunk) = guest.life.take_chunk(chunks) {
-        let start = u64::from(chunk) * CHUNK;
-        let len = CHUNK.min(size - start);
-        for piece in vm.ram.pieces(Ipa(layout::RAM_BASE + start), len) {
-            let Ok((pa, len)) = piece else { break };
-            // SAFETY: whole pages of the guest's own RAM, in the direct map. No vCPU of it runs and no disk writes to
-            // it: all have parked, and its requests have ended.
-            unsafe { cache::zero_pages(memory::direct(pa), len) };
-        }
-        // The board's devices interrupt this core too, and others wait for them.
-        interrupt::outside_guest();
-        lead |= guest.life.chunk_cleared(chunks);
+    let chunk = guest.life.take_chunk(chunks)?;
+    let start = u64::from(chunk) * CHUNK;
+    let len = CHUNK.min(size - start);
+    for piece in vm.ram.pieces(Ipa(layout::RAM_BASE + start), len) {
+        let Ok((pa, len)) = piece else { break };
+        // SAFETY: whole pages of the guest's own RAM, in the direct map. No vCPU of it runs and no disk writes to
+        // it: all have parked, and its requests have ended.
+        unsafe { cache::zero_pages(memory::direct(pa), len) };
     }
-    lead
+    // The board's devices interrupt this core too, and others wait for them.
+    interrupt::outside_guest();
+    Some(guest.life.chunk_cleared(chunks))
 }
 
 /// Loads kernel, ramdisk and device tree into cleared memory and lets the first vCPU start. An error says why not.

@@ -7,7 +7,7 @@ mod life;
 mod load;
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use spin::Once;
 use tessera_core::addr::{CpuId, VcpuId, VmId};
@@ -34,6 +34,9 @@ use crate::{accounts, console, cpu, monitor, power};
 /// Whether the board goes off once all guests have stopped, whatever for.
 static POWERING_OFF: AtomicBool = AtomicBool::new(false);
 
+/// Microseconds after which a vCPU that wakes on a shared core runs at the latest.
+static WAKE_LATENCY: AtomicU32 = AtomicU32::new(0);
+
 static GUESTS: Once<Vec<Guest>> = Once::new();
 
 /// All guests, or `None` before they are defined.
@@ -52,6 +55,17 @@ pub fn seat(cpu: CpuId) -> Option<(&'static Guest, VcpuId)> {
         let place = guest.cores().iter().position(|&core| core == cpu)?;
         Some((guest, VcpuId(place as u8)))
     })
+}
+
+/// Microseconds after which a vCPU that wakes on a shared core runs at the latest.
+pub fn wake_latency() -> u32 {
+    WAKE_LATENCY.load(Ordering::Relaxed)
+}
+
+/// Whether vCPUs of some guest share core `cpu`.
+pub fn share(cpu: CpuId) -> bool {
+    let all = all().unwrap_or_default();
+    all.iter().any(|guest| guest.config.sharing.is_some() && guest.config.cpus.contains(&cpu))
 }
 
 /// Defines the guests of the board's bundle and starts those that are to start with it. Their own cores build, clear,
@@ -107,9 +121,13 @@ pub fn start_waiting() {
     }
 }
 
-/// Does what `guest` has to do by the clock, and sets this core's deadline to when there is more of it. For a core of
-/// the guest.
-pub fn watch(guest: &'static Guest) {
+/// As [`watch`], and sets this core's deadline. For a core of the guest.
+pub fn watch_here(guest: &'static Guest) {
+    El2.set_deadline(Slot::Guest, watch(guest));
+}
+
+/// Does what `guest` has to do by the clock; when there is more of it.
+pub fn watch(guest: &'static Guest) -> Option<u64> {
     match guest.life.due(El2.now()) {
         Due::Nothing => {}
         Due::Build => guest.kick_all(&El2),
@@ -119,7 +137,7 @@ pub fn watch(guest: &'static Guest) {
                 log::warn!("{name} does not listen to its power button and is killed");
                 // It may have ended just now.
                 let _ = guest.ask(Request::Kill, &El2);
-                return;
+                return None;
             }
             log::warn!(
                 "{name} does not listen to its power button and runs on; `kill` does not ask"
@@ -127,7 +145,7 @@ pub fn watch(guest: &'static Guest) {
         }
     }
     let devices = guest.vm().and_then(|vm| watch_devices(guest, &vm));
-    El2.set_deadline(Slot::Guest, guest.life.deadline().into_iter().chain(devices).min());
+    guest.life.deadline().into_iter().chain(devices).min()
 }
 
 /// Does what the guest's devices have to do by the clock; when there is more of it.

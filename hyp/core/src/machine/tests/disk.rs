@@ -95,6 +95,15 @@ impl Hw for BoardHw {
     fn kick(&self, cpu: CpuId) {
         self.hw.kick(cpu);
     }
+    fn wake(&self, vm: VmId, vcpu: VcpuId) {
+        self.hw.wake(vm, vcpu);
+    }
+    fn call(&self, vm: VmId, vcpu: VcpuId) {
+        self.hw.call(vm, vcpu);
+    }
+    fn runs_here(&self, vm: VmId, vcpu: VcpuId) -> bool {
+        self.hw.runs_here(vm, vcpu)
+    }
 }
 
 /// A guest with the disk of a model board, and its driver's memory as [`Board`] keeps it.

@@ -22,6 +22,27 @@ fn an_sgi_to_another_vcpu_kicks_its_core_and_one_to_oneself_nobodys() {
     assert_eq!((guest.lrs.pending(), guest.hw.events()), (vec![4], vec![Event::Kick(CORES[1])]));
 }
 
+#[test]
+fn a_vcpu_without_a_core_of_its_own_is_woken_wherever_it_is_but_not_where_it_runs() {
+    let mut guest = exits();
+    guest.vm.cpus.clear();
+    guest.enable_interrupts();
+    guest.hw.events();
+    let (me, other) = ((VmId(3), VcpuId(0)), VcpuId(1));
+    guest.hw.running.set(Some(me));
+    assert_eq!(guest.msr(SGI1R, 3 << 24 | 0b10), Next::Advance);
+    assert_eq!(guest.hw.events(), [Event::Wake(VmId(3), other)]);
+    // A device's interrupt for the vCPU that runs here: it looks before it runs on.
+    let _ = guest.vm.press_power_button(&guest.hw);
+    guest.vm.kick_first(&guest.hw);
+    guest.vm.kick_all(&guest.hw);
+    let calls = [VcpuId(0), other].map(|vcpu| Event::Call(VmId(3), vcpu));
+    assert_eq!(guest.hw.events(), [Event::Wake(VmId(3), VcpuId(0)), calls[0], calls[1]]);
+    assert!(guest.vm.is_here(&guest.hw));
+    guest.hw.running.set(None);
+    assert!(!guest.vm.is_here(&guest.hw));
+}
+
 /// `GICD_SGIR` of a GICv2.
 const GICD_SGIR: u64 = GICD_BASE + 0xf00;
 

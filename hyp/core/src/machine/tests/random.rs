@@ -76,7 +76,7 @@ fn exit_at_random(mut guest: Exits<FakeHw>) {
             Next::Advance => 1,
             Next::Inject(_) => 2,
             Next::Refuse(_) => 3,
-            Next::Suspend { .. } => 4,
+            Next::Suspend { .. } | Next::Yield => 4,
             Next::Stop(_) | Next::Off => 5,
             Next::Interrupt => 6,
         }] += 1;

@@ -13,7 +13,7 @@ fn exits_of_the_other_kinds_become_what_they_mean() {
     assert_eq!(guest.take(class(0x3f), 0, 0), unexpected);
     let waits = Next::Suspend { advance: true, resume: None };
     assert_eq!(guest.take(class(ec::WFX), 0, 0), waits);
-    assert_eq!(guest.take(class(ec::WFX) | 1, 0, 0), Next::Advance);
+    assert_eq!(guest.take(class(ec::WFX) | 1, 0, 0), Next::Yield);
     let undefined = Next::Inject(Fault::Undefined);
     for ec in [ec::UNKNOWN, ec::SVE, ec::SME, ec::PAUTH, ec::FP_SIMD, ec::OTHER_TRAP, ec::CP15] {
         assert_eq!(guest.take(class(ec), 0, 0), undefined, "{ec:#x}");

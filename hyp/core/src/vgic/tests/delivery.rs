@@ -351,6 +351,36 @@ fn a_parked_vcpu_takes_its_interrupts_up_again() {
 }
 
 #[test]
+fn a_vcpu_that_is_set_aside_leaves_its_core_no_physical_interrupt_and_takes_its_own_up_again() {
+    let mut g = Guest::new(2);
+    let set_aside = |g: &mut Guest| {
+        let (me, lrs) = &mut g.cpus[0];
+        let _ = g.vgic.set_aside(me, lrs);
+        assert!(lrs.lr.iter().all(|lr| lr & (ACTIVE | PENDING | EOI) == 0));
+        g.ended(0)
+    };
+    // Pending: its line is still asserted, so it comes again, and nothing is kept of it.
+    g.hw(0, 27);
+    assert_eq!((set_aside(&mut g), g.cpus[0].0.twins()), (1 << 27, 0));
+    g.enter(0);
+    assert_eq!(g.cpus[0].1.acknowledge(), SPURIOUS);
+    // Begun: the core has its twin active again when it is back, and the guest's end deactivates that.
+    g.hw(0, 27);
+    assert_eq!(g.ack(0), 27);
+    let _ = g.sgi(1, 5 << 24 | 1);
+    assert_eq!((set_aside(&mut g), g.cpus[0].0.twins()), (1 << 27, 1 << 27));
+    g.enter(0);
+    g.end(0, 27);
+    assert_eq!((g.ended(0), g.cpus[0].0.twins()), (1 << 27, 0));
+    // What came meanwhile from others is there.
+    assert_eq!(g.ack(0), 5);
+    // Nobody waits for it to fold while it has no core.
+    let _ = set_aside(&mut g);
+    let _ = g.gicr(SGI + 0x180, !0);
+    assert_eq!(g.gicd_read(1, 0) >> 31, 0);
+}
+
+#[test]
 fn a_newcomer_does_not_overtake_a_more_urgent_one_that_waits_outside() {
     let mut g = Guest::new(1);
     for (n, priority) in [0x10, 0x20, 0x30, 0x40, 0x80, 0x90].into_iter().enumerate() {

@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use tessera_core::vgic::{MAX_LIST_REGISTERS, gich, hcr};
 
+use super::super::Virtual;
 use super::{GICH, read as load, write as store};
 
 const HCR: u64 = 0x000;
@@ -35,6 +36,18 @@ pub fn reset() {
     store(&GICH, APR, 0);
     store(&GICH, VMCR, 0);
     store(&GICH, HCR, hcr::EN as u32);
+}
+
+/// Takes what the interface has of a vCPU.
+pub fn save(to: &mut Virtual) {
+    to.machine_control = load(&GICH, VMCR).into();
+    to.active[0] = load(&GICH, APR).into();
+}
+
+/// Gives it back.
+pub fn restore(from: &Virtual) {
+    store(&GICH, VMCR, from.machine_control as u32);
+    store(&GICH, APR, from.active[0] as u32);
 }
 
 /// How many there are.

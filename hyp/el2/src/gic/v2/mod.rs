@@ -40,6 +40,7 @@ mod gicd {
     pub const ICENABLER: u64 = 0x180;
     pub const ISPENDR: u64 = 0x200;
     pub const ICPENDR: u64 = 0x280;
+    pub const ISACTIVER: u64 = 0x300;
     pub const ICACTIVER: u64 = 0x380;
     pub const IPRIORITYR: u64 = 0x400;
     pub const ITARGETSR: u64 = 0x800;
@@ -197,6 +198,11 @@ pub fn disable_spi(intid: IntId) {
 /// Lets SPI `intid` interrupt again.
 pub fn unmask_spi(intid: IntId) {
     write(&GICD, gicd::ISENABLER + u64::from(intid.0) / 32 * 4, 1 << (intid.0 % 32));
+}
+
+/// Makes a PPI of this core active: the registers of the first 32 interrupts are each core's own (IHI 0048 4.3.9).
+pub fn activate_ppi(intid: IntId) {
+    write(&GICD, gicd::ISACTIVER, 1 << (intid.0 % 32));
 }
 
 /// Sends the kick.

@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use tessera_core::vgic::hcr;
 
+use super::super::Virtual;
 use crate::sysreg::{mrs, msr};
 
 /// List registers of a core; all cores of a board have the same number.
@@ -15,12 +16,39 @@ pub fn init() {
     reset();
 }
 
+/// Group 0's and group 1's active priorities: one register each for 5 bits of preemption, more where
+/// ICH_VTR_EL2.PREbits says so (IHI 0069 12.4.1).
+macro_rules! each_active_priority {
+    ($each:ident, $words:expr) => {{
+        let preemption_bits = (mrs!("ich_vtr_el2") >> 26 & 7) + 1;
+        let [a, b, c, d, e, f, g, h] = $words;
+        $each!(a, "ich_ap0r0_el2");
+        $each!(b, "ich_ap1r0_el2");
+        if preemption_bits >= 6 {
+            $each!(c, "ich_ap0r1_el2");
+            $each!(d, "ich_ap1r1_el2");
+        }
+        if preemption_bits >= 7 {
+            $each!(e, "ich_ap0r2_el2");
+            $each!(f, "ich_ap1r2_el2");
+            $each!(g, "ich_ap0r3_el2");
+            $each!(h, "ich_ap1r3_el2");
+        }
+    }};
+}
+
+macro_rules! set_word {
+    ($word:ident, $register:literal) => {
+        msr!($register, *$word)
+    };
+}
+
 /// As the architecture resets the virtual interface: nothing pending or active, all groups off.
 pub fn reset() {
     for n in 0..usize::from(COUNT.load(Ordering::Relaxed)) {
         write(n, 0);
     }
-    clear_active_priorities();
+    each_active_priority!(set_word, &[0; 8]);
     // A guest may have switched its system registers off, where that can be done.
     msr!("icc_sre_el1", 0x7);
     msr!("ich_vmcr_el2", 0);
@@ -49,22 +77,24 @@ macro_rules! by_number {
         }
     };
 }
-/// Group 0's and group 1's active priorities: one register each for 5 bits of preemption, more where
-/// ICH_VTR_EL2.PREbits says so (IHI 0069 12.4.1).
-fn clear_active_priorities() {
-    let preemption_bits = (mrs!("ich_vtr_el2") >> 26 & 7) + 1;
-    msr!("ich_ap0r0_el2", 0);
-    msr!("ich_ap1r0_el2", 0);
-    if preemption_bits >= 6 {
-        msr!("ich_ap0r1_el2", 0);
-        msr!("ich_ap1r1_el2", 0);
+
+/// Takes what the interface has of a vCPU.
+pub fn save(to: &mut Virtual) {
+    macro_rules! get_word {
+        ($word:ident, $register:literal) => {
+            *$word = mrs!($register)
+        };
     }
-    if preemption_bits >= 7 {
-        msr!("ich_ap0r2_el2", 0);
-        msr!("ich_ap1r2_el2", 0);
-        msr!("ich_ap0r3_el2", 0);
-        msr!("ich_ap1r3_el2", 0);
-    }
+    to.machine_control = mrs!("ich_vmcr_el2");
+    to.enable = mrs!("icc_sre_el1");
+    each_active_priority!(get_word, &mut to.active);
+}
+
+/// Gives it back.
+pub fn restore(from: &Virtual) {
+    msr!("icc_sre_el1", from.enable);
+    msr!("ich_vmcr_el2", from.machine_control);
+    each_active_priority!(set_word, &from.active);
 }
 
 /// Sets ICH_LR<n>_EL2. The first is the one that is free when little is going on: it needs no table.

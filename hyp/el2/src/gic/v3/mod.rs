@@ -14,7 +14,7 @@ use tessera_core::addr::{CpuId, IntId, Pa};
 use tessera_core::lock::Mutex;
 
 use super::{Acknowledged, FIRST_SPI, KICK, PRIVATE};
-use crate::cpu::{MAX_CPUS, PerCpu};
+use crate::cpu::{self, MAX_CPUS, PerCpu};
 use crate::sysreg::{mrs, msr};
 use crate::{barrier, memory};
 
@@ -24,6 +24,12 @@ static DRIVER: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
 static GICD: AtomicU64 = AtomicU64::new(0);
 /// GICD_ISPENDR<n>.
 const ISPENDR: u64 = 0x200;
+/// GICR_ISACTIVER0, in the frame of SGIs and PPIs (IHI 0069 12.11.27).
+const ISACTIVER: u64 = 0x300;
+/// Where the redistributors are, in the direct map.
+static GICR: AtomicU64 = AtomicU64::new(0);
+/// A frame of a redistributor: the second is that of SGIs and PPIs (IHI 0069 12.10).
+const FRAME: u64 = 0x1_0000;
 
 /// ICC_SGI1R_EL1 that kicks each core (IHI 0069 12.2.20).
 static KICKS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
@@ -31,6 +37,7 @@ static KICKS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// Sets the distributor up, and knows the redistributors of `cpus` cores from `gicr` on.
 pub fn init_board(gicd: Pa, gicr: Pa, cpus: usize) {
     GICD.store(memory::direct(gicd), Ordering::Relaxed);
+    GICR.store(memory::direct(gicr), Ordering::Relaxed);
     let gicd = memory::direct(gicd) as *mut Gicd;
     let gicr = memory::direct(gicr) as *mut GicrSgi;
     let (Some(gicd), Some(gicr)) = (NonNull::new(gicd), NonNull::new(gicr)) else { return };
@@ -78,6 +85,9 @@ fn init_redistributor(driver: &mut GicV3<'_>, mpidr: u64) {
         driver.gicr_typer(*n).is_ok_and(|typer| typer.core_mpidr() == mpidr)
     };
     let Some(index) = (0..MAX_CPUS).find(|n| mine(driver, n)) else { return };
+    if let Some(cpu) = cpu::current() {
+        cpu.gicr_sgi.store(sgi_frame(index as u64), Ordering::Relaxed);
+    }
     let Ok(mut redistributor) = driver.redistributor(index) else { return };
     // An error says that it is awake already.
     let _ = redistributor.mark_core_awake();
@@ -86,6 +96,18 @@ fn init_redistributor(driver: &mut GicV3<'_>, mpidr: u64) {
         let id = if intid < 16 { GicIntId::sgi(intid) } else { GicIntId::ppi(intid - 16) };
         let _ = redistributor.enable_interrupt(id, true);
     }
+}
+
+/// The frame of SGIs and PPIs of redistributor `index`, in the direct map.
+fn sgi_frame(index: u64) -> u64 {
+    /// GICR_TYPER, and its VLPIS: two more frames for virtual LPIs (IHI 0069 12.10, 12.11.34).
+    const TYPER: u64 = 0x8;
+    const VLPIS: u64 = 1 << 1;
+    let first = GICR.load(Ordering::Relaxed);
+    // SAFETY: a register of the first redistributor, mapped as device memory; a read has no effect.
+    let typer = unsafe { core::ptr::read_volatile((first + TYPER) as *const u64) };
+    let frames = if typer & VLPIS != 0 { 4 } else { 2 };
+    first + index * frames * FRAME + FRAME
 }
 
 /// Lets SPI `intid` interrupt `core`; whether it does.
@@ -131,6 +153,15 @@ fn set_spi(intid: IntId, enabled: bool) {
         let id = GicIntId::spi(intid.0 - FIRST_SPI);
         let _ = driver.distributor().enable_interrupt(id, enabled);
     }
+}
+
+/// Makes a PPI of this core active.
+pub fn activate_ppi(intid: IntId) {
+    let Some(cpu) = cpu::current() else { return };
+    let at = cpu.gicr_sgi.load(Ordering::Relaxed) + ISACTIVER;
+    // SAFETY: a register of this core's redistributor, mapped as device memory since before this core took interrupts. It
+    // changes only the interrupts whose bit is written as one, so it does not get into the driver's way.
+    unsafe { core::ptr::write_volatile(at as *mut u32, 1 << (intid.0 % 32)) };
 }
 
 /// Sends the kick.

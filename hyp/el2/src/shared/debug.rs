@@ -1,0 +1,142 @@
+//! Debug registers and performance monitors of a vCPU that uses them.
+
+use crate::barrier;
+use crate::sysreg::{mrs, msr};
+
+/// Most breakpoints, and most watchpoints, of a core.
+const MOST: usize = 16;
+
+/// Takes the first `count` of sixteen registers.
+macro_rules! save_each {
+    ($count:expr, $prefix:literal, $to:expr) => {
+        save_each!(@ $count, $prefix, $to; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $count:expr, $prefix:literal, $to:expr; $($n:literal)*) => {
+        $(if $n < $count { $to[$n] = mrs!(concat!($prefix, $n, "_el1")); })*
+    };
+}
+
+/// Gives them back.
+macro_rules! restore_each {
+    ($count:expr, $prefix:literal, $from:expr) => {
+        restore_each!(@ $count, $prefix, $from; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $count:expr, $prefix:literal, $from:expr; $($n:literal)*) => {
+        $(if $n < $count { msr!(concat!($prefix, $n, "_el1"), $from[$n]); })*
+    };
+}
+
+/// Breakpoints, watchpoints and the locks of the debug registers (DDI 0487 D24.3).
+#[derive(Default)]
+pub struct Breakpoints {
+    control: [u64; MOST],
+    value: [u64; MOST],
+    watch_control: [u64; MOST],
+    watch_value: [u64; MOST],
+    locked: bool,
+    interrupts: u64,
+}
+
+/// How many the core has (ID_AA64DFR0_EL1.BRPs, WRPs).
+fn counts() -> (usize, usize) {
+    let dfr0 = mrs!("id_aa64dfr0_el1");
+    ((dfr0 >> 12 & 0xf) as usize + 1, (dfr0 >> 20 & 0xf) as usize + 1)
+}
+
+/// OSLSR_EL1.OSLK: the OS lock is set.
+const OSLK: u64 = 1 << 1;
+
+impl Breakpoints {
+    #[inline(never)]
+    pub fn save(&mut self) {
+        let (breakpoints, watchpoints) = counts();
+        save_each!(breakpoints, "dbgbcr", self.control);
+        save_each!(breakpoints, "dbgbvr", self.value);
+        save_each!(watchpoints, "dbgwcr", self.watch_control);
+        save_each!(watchpoints, "dbgwvr", self.watch_value);
+        self.locked = mrs!("oslsr_el1") & OSLK != 0;
+        self.interrupts = mrs!("mdccint_el1");
+    }
+
+    #[inline(never)]
+    pub fn restore(&self) {
+        let (breakpoints, watchpoints) = counts();
+        restore_each!(breakpoints, "dbgbvr", self.value);
+        restore_each!(breakpoints, "dbgbcr", self.control);
+        restore_each!(watchpoints, "dbgwvr", self.watch_value);
+        restore_each!(watchpoints, "dbgwcr", self.watch_control);
+        msr!("oslar_el1", u64::from(self.locked));
+        msr!("mdccint_el1", self.interrupts);
+    }
+}
+
+/// Most event counters of a core (PMCR_EL0.N).
+const COUNTERS: usize = 31;
+
+/// Performance monitors (DDI 0487 D24.5).
+#[derive(Default)]
+pub struct Monitors {
+    control: u64,
+    enabled: u64,
+    interrupts: u64,
+    overflows: u64,
+    user: u64,
+    selected: u64,
+    cycles: u64,
+    cycle_filter: u64,
+    /// Type and value of each.
+    events: [(u64, u64); COUNTERS],
+}
+
+/// PMCR_EL0: what a write sets that is not done at once: E, D, X, DP, LC, LP.
+const LASTING: u64 = 0b1111_1001;
+
+impl Monitors {
+    /// The counters stand from here on.
+    #[inline(never)]
+    pub fn save(&mut self) {
+        self.control = mrs!("pmcr_el0");
+        msr!("pmcr_el0", 0);
+        barrier::isb();
+        self.enabled = mrs!("pmcntenset_el0");
+        self.interrupts = mrs!("pmintenset_el1");
+        self.overflows = mrs!("pmovsset_el0");
+        self.user = mrs!("pmuserenr_el0");
+        self.selected = mrs!("pmselr_el0");
+        self.cycles = mrs!("pmccntr_el0");
+        self.cycle_filter = mrs!("pmccfiltr_el0");
+        let count = self.count();
+        for (n, event) in self.events.iter_mut().enumerate().take(count) {
+            select(n);
+            *event = (mrs!("pmxevtyper_el0"), mrs!("pmxevcntr_el0"));
+        }
+    }
+
+    /// From what a reset leaves.
+    #[inline(never)]
+    pub fn restore(&self) {
+        for (n, &(kind, value)) in self.events.iter().enumerate().take(self.count()) {
+            select(n);
+            msr!("pmxevtyper_el0", kind);
+            msr!("pmxevcntr_el0", value);
+        }
+        msr!("pmccfiltr_el0", self.cycle_filter);
+        msr!("pmccntr_el0", self.cycles);
+        msr!("pmselr_el0", self.selected);
+        msr!("pmuserenr_el0", self.user);
+        msr!("pmovsset_el0", self.overflows);
+        msr!("pmintenset_el1", self.interrupts);
+        msr!("pmcntenset_el0", self.enabled);
+        barrier::isb();
+        msr!("pmcr_el0", self.control & LASTING);
+    }
+
+    fn count(&self) -> usize {
+        (self.control >> 11) as usize & 0x1f
+    }
+}
+
+fn select(n: usize) {
+    msr!("pmselr_el0", n as u64);
+    barrier::isb();
+}

@@ -1,0 +1,104 @@
+//! Work for cores that have nothing to do.
+//!
+//! A core that has nothing to do says so, and asks the one on which most wait; that one hands one over. Where one becomes ready
+//! behind another, it is handed over at once to a core that has said so. A board on which all are busy pays a load for it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use tessera_core::addr::CpuId;
+use tessera_core::hw::Hw;
+use tessera_core::lock::Mutex;
+use tessera_core::sched::{CoreSet, IdleCores, Parcel, PlaceState, TaskId};
+
+use super::task::Task;
+use super::{Core, PLACES, mailbox};
+use crate::cpu::MAX_CPUS;
+use crate::hw::El2;
+
+static IDLE: IdleCores = IdleCores::new();
+
+/// vCPUs on their way to each core. Locked for a push, or for taking one.
+static PARCELS: [Mutex<Vec<Parcel<Box<Task>>>>; MAX_CPUS] =
+    [const { Mutex::new(Vec::new()) }; MAX_CPUS];
+
+fn parcels(core: CpuId) -> &'static Mutex<Vec<Parcel<Box<Task>>>> {
+    &PARCELS[usize::from(core.0) % MAX_CPUS]
+}
+
+impl Task {
+    /// The cores on which it may run.
+    fn cores(&self) -> CoreSet {
+        let cores = self.seat.guest.config.cpus.iter();
+        cores.fold(CoreSet::EMPTY, |set, &core| set.union(CoreSet::only(core)))
+    }
+}
+
+impl Core {
+    /// Before this core sleeps: others may have more than they can do.
+    pub(super) fn look_for_work(&mut self) {
+        IDLE.set_waiting(self.me, 0);
+        IDLE.publish(self.me);
+        let others = CoreSet(u8::MAX).without(self.me);
+        if let Some(core) = IDLE.longest(others) {
+            mailbox(core).leave_ask(self.me);
+            El2.kick(core);
+        }
+    }
+
+    /// This core does not sleep any more.
+    pub(super) fn found_work(&self) {
+        IDLE.withdraw(self.me);
+    }
+
+    /// Tells the others how many wait here, and hands `id`, which has just become ready, over to a core that has nothing to do,
+    /// where it would wait here.
+    pub(super) fn offer(&mut self, id: TaskId, now: u64) {
+        if !IDLE.any() || self.queue.current().is_none() {
+            return;
+        }
+        let Some(task) = self.queue.task_mut(id) else { return };
+        let cores = task.cores().without(self.me);
+        if let Some(core) = IDLE.claim(cores) {
+            self.hand_over(core, now, Some(id));
+        }
+    }
+
+    /// Tells others how many wait here.
+    pub(super) fn tell_waiting(&self) {
+        IDLE.set_waiting(self.me, self.queue.waiting());
+    }
+
+    /// Hands one that waits, or the one that is told, over to `core`.
+    pub(super) fn hand_over(&mut self, core: CpuId, now: u64, which: Option<TaskId>) {
+        let loaded = self.loaded;
+        let may = |id: TaskId, task: &Task| {
+            which.is_none_or(|which| which == id)
+                && loaded != Some(id)
+                && task.cores().contains(core)
+        };
+        let Some(parcel) = self.queue.hand_over(now, |id, task| may(id, task)) else { return };
+        let id = parcel.id();
+        if self.fp == Some(id) {
+            self.fp = None;
+        }
+        // It changes hands with the lock: nobody is its owner in between.
+        let mut parcels = parcels(core).lock();
+        PLACES.put(id, core, PlaceState::Queued);
+        parcels.push(parcel);
+        drop(parcels);
+        mailbox(core).leave_parcel_note();
+        El2.kick(core);
+    }
+
+    /// Takes in what others handed over.
+    pub(super) fn adopt(&mut self, now: u64) {
+        loop {
+            let parcel = parcels(self.me).lock().pop();
+            let Some(parcel) = parcel else { break };
+            let id = self.queue.adopt(parcel, now);
+            let watch_at = self.queue.task_mut(id).and_then(|task| task.seat.watch_at);
+            self.watch_at = self.watch_at.into_iter().chain(watch_at).min();
+        }
+    }
+}
