@@ -49,3 +49,18 @@ pub fn keep(
     }
     image::missing_partitions(path, named)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_of_guests_that_name_no_partition_is_made_and_kept() {
+        let path = std::env::temp_dir().join(format!("tessera-disk-{}.img", std::process::id()));
+        keep(&path, None, &[], true).unwrap();
+        let table = card::Table::read(&path).unwrap();
+        assert!(table.places.is_empty());
+        keep(&path, None, &[], false).unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,7 +1,8 @@
 //! The boards: what `platforms/NAME/` says about each. A board is added by adding a directory.
 //!
-//! - `tessera.dts`: the sample configuration.
-//! - `qemu.args`: how QEMU is started, one option and its value a line; names in braces are files that are made.
+//! - `tessera.dts`: the sample configuration; `tessera-NAME.dts`: others.
+//! - `qemu.args`: how QEMU is started, one option and its value a line; names in braces are files that are made. What another
+//!   sample needs besides is in `qemu-NAME.args`.
 //! - `card.files`, where the board starts from a card: what is on the card's boot partition.
 
 use std::fs::DirEntry;
@@ -95,6 +96,29 @@ impl Platform {
         self.path("tessera.dts")
     }
 
+    /// Names of its other samples, sorted.
+    pub fn samples(&self) -> Vec<String> {
+        let entries = self.directory.read_dir().into_iter().flatten().flatten();
+        let name = |entry: DirEntry| {
+            let file = entry.file_name().into_string().ok()?;
+            Some(file.strip_prefix("tessera-")?.strip_suffix(".dts")?.to_string())
+        };
+        let mut names: Vec<String> = entries.filter_map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// The configuration of another sample.
+    pub fn sample(&self, name: &str) -> PathBuf {
+        self.path(&format!("tessera-{name}.dts"))
+    }
+
+    /// What QEMU is given for another sample, besides [`Platform::qemu_arguments`].
+    pub fn sample_arguments(&self, name: &str) -> Result<Vec<String>> {
+        let path = self.path(&format!("qemu-{name}.args"));
+        if path.is_file() { Ok(parse_arguments(&read(&path)?, &[])) } else { Ok(Vec::new()) }
+    }
+
     /// How QEMU is started, with the files `names` in the places of their names in braces.
     pub fn qemu_arguments(&self, names: &[(&str, &Path)]) -> Result<Vec<String>> {
         Ok(parse_arguments(&read(&self.path("qemu.args"))?, names))
@@ -171,6 +195,16 @@ mod tests {
         let error = Platform::find(&workspace, "toaster").err().unwrap().to_string();
         assert_eq!(error, "there is no platform `toaster`; there are qemu-virt, rpi4");
         assert_eq!(Platform::find(&workspace, "rpi4").unwrap().name, "rpi4");
+    }
+
+    #[test]
+    fn another_sample_is_a_configuration_of_its_own_and_says_what_qemu_needs_for_it() {
+        let workspace = Workspace::find().unwrap();
+        let platform = Platform::find(&workspace, "qemu-virt").unwrap();
+        assert_eq!(platform.samples(), ["32"]);
+        assert!(platform.sample("32").is_file());
+        assert_eq!(platform.sample_arguments("32").unwrap(), ["-m", "4G"]);
+        assert_eq!(platform.sample_arguments("none").unwrap(), [""; 0]);
     }
 
     #[test]
