@@ -21,6 +21,7 @@ mod seen;
 mod senders;
 mod sgi;
 mod smccc;
+mod steal;
 mod timer;
 mod undefined;
 
@@ -31,13 +32,14 @@ guest!(main);
 type Section = (&'static str, fn(&Machine));
 
 /// The sections, in the order in which they run.
-const SECTIONS: [Section; 16] = [
+const SECTIONS: [Section; 17] = [
     ("ids", ids::run),
     ("undefined", undefined::run),
     ("memory", memory::run),
     ("aborts", aborts::run),
     ("psci", psci::run),
     ("smccc", smccc::run),
+    ("steal", steal::run),
     ("gic", gic::run),
     ("irqs", irqs::run),
     ("sgi", sgi::run),
