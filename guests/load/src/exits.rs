@@ -1,6 +1,6 @@
 //! Exits of each class, as fast as they can be made.
 //!
-//! Each kind has its turn of `load.each` milliseconds (1000), one after the other, for ever, or `load.kind` alone. `EXITS KIND n=N` says
+//! Each kind has its turn of `load.each` milliseconds (1000), one after the other, for ever, or those of `load.kind=KIND,KIND`. `EXITS KIND n=N` says
 //! how many there were.
 
 use core::hint::black_box;
@@ -49,7 +49,8 @@ pub fn run(machine: &Machine) {
     trap::set_handler(timer::VIRTUAL, |_| timer::disarm());
     gic::enable(timer::VIRTUAL);
     let only = machine.arg("load.kind");
-    let chosen = || KINDS.iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
+    let is_chosen = |name: &str| only.is_none_or(|only| only.split(',').any(|one| one == name));
+    let chosen = || KINDS.iter().filter(|(name, _)| is_chosen(name));
     for (name, exit) in chosen().cycle() {
         let others = *name == "sgi-others" && machine.cpus().len() > 1;
         if others {

@@ -10,6 +10,8 @@ use crate::artefacts::Artefact;
 pub struct Guest {
     name: String,
     cpus: Vec<u32>,
+    /// vCPUs of a guest that shares its cores; one that owns them has one for each.
+    shared: Option<usize>,
     memory: String,
     kernel: PathBuf,
     ramdisk: Option<PathBuf>,
@@ -48,6 +50,7 @@ impl Guest {
         Self {
             name: name.into(),
             cpus: cpus.into(),
+            shared: None,
             memory: "32M".into(),
             kernel,
             ramdisk: None,
@@ -66,6 +69,12 @@ impl Guest {
     /// With a disk that it may only read.
     pub fn read_only_disk(mut self, partition: &str) -> Self {
         self.disks.push(format!("partition = \"{partition}\"; read-only;"));
+        self
+    }
+
+    /// With so many vCPUs that share its cores with others, or all shared cores if it names none.
+    pub fn shared(mut self, vcpus: usize) -> Self {
+        self.shared = Some(vcpus);
         self
     }
 
@@ -107,15 +116,20 @@ impl Guest {
     fn node(&self) -> String {
         let cpus: Vec<String> = self.cpus.iter().map(u32::to_string).collect();
         let mut node = format!(
-            "\t{} {{\n\t\tcompatible = \"tessera,vm\";\n\t\tvcpus = <{}>;\n\t\tcpus = <{}>;\n\
+            "\t{} {{\n\t\tcompatible = \"tessera,vm\";\n\t\tvcpus = <{}>;\n\
              \t\tmemory = \"{}\";\n\t\tkernel = \"{}\";\n\t\tbootargs = \"{}\";\n",
             self.name,
-            cpus.len(),
-            cpus.join(" "),
+            self.shared.unwrap_or(cpus.len()),
             self.memory,
             self.kernel.display(),
             self.bootargs
         );
+        if !cpus.is_empty() {
+            let _ = writeln!(node, "\t\tcpus = <{}>;", cpus.join(" "));
+        }
+        if self.shared.is_some() {
+            node += "\t\tcpu-policy = \"shared\";\n";
+        }
         if let Some(ramdisk) = &self.ramdisk {
             let _ = writeln!(node, "\t\tramdisk = \"{}\";", ramdisk.display());
         }

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const TIME_IS_OVER: &str = "the time is over";
 /// The key that moves the focus.
 const SWITCH: u8 = 0x1d;
+/// The last guest that has a digit.
+const LAST_DIGIT: usize = 9;
 
 /// Something with a console and a power switch.
 pub trait Board {
@@ -193,8 +195,20 @@ impl Target {
             return;
         }
         let place = self.guests.iter().position(|guest| guest == who);
-        let digit = place.expect("only guests have the focus") + 1;
-        self.send(&format!("{}{digit}", char::from(SWITCH)));
+        let place = place.expect("only guests have the focus");
+        // Digits name the first ones; to others the key alone goes on, from one to the next.
+        let digit = place.min(LAST_DIGIT - 1);
+        self.send(&format!("{}{}", char::from(SWITCH), digit + 1));
+        self.wait_focus(digit);
+        for next in digit + 1..=place {
+            self.send(&char::from(SWITCH).to_string());
+            self.wait_focus(next);
+        }
+    }
+
+    #[track_caller]
+    fn wait_focus(&mut self, place: usize) {
+        let who = self.guests[place].clone();
         let what = format!("the focus on {who}");
         self.wait(TESSERA, &what, |screen, _| (screen.focus() == who).then_some((0, ())));
     }
