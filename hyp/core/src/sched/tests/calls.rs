@@ -163,3 +163,19 @@ fn who_would_wait_longest_is_handed_over_and_waits_as_long_there() {
     assert_eq!((from.len(), to.len(), to.waiting()), (4, 1, 0));
     assert!(!from.is_empty() && to.hand_over(now + 5, |_, _| true).is_none());
 }
+
+#[test]
+fn a_call_is_over_also_where_nobody_else_wants_the_core() {
+    let shares = [Share { weight: 100, cap: Some(10), reserve: None }, share(100)];
+    let (mut queue, ids) = queue(&shares);
+    for (index, &id) in ids.iter().enumerate() {
+        let now = HZ * index as u64 + 10;
+        queue.call(id, now);
+        pick(&mut queue, now);
+        let end = (index == 0).then_some(now + TIMING.window / 10);
+        let soon = now + GRANULARITY;
+        assert_eq!(pick(&mut queue, soon), Decision::Run { id, until: end });
+        queue.block(soon, None);
+        pick(&mut queue, soon);
+    }
+}

@@ -99,3 +99,38 @@ fn an_hour_alone_is_held_against_nobody() {
     queue.wake(ids[0], now);
     assert!(matches!(pick(&mut queue, now), Decision::Run { id, .. } if id == ids[0]));
 }
+
+#[test]
+fn shares_are_exact_also_where_each_tick_is_charged() {
+    let (mut queue, ids) = queue(&[share(10_000), share(100)]);
+    ids.iter().for_each(|&id| assert!(queue.wake(id, 0)));
+    let (time, mut light) = (4 * HZ, 0);
+    for now in 0..time {
+        pick(&mut queue, now);
+        light += u64::from(queue.current() == Some(ids[1]));
+    }
+    assert!(light.abs_diff(time / 101) <= GRANULARITY, "{light} of {}", time / 101);
+}
+
+#[test]
+fn a_turn_gets_shorter_when_another_task_joins() {
+    let (mut queue, ids) = queue(&[share(100); 2]);
+    ids.iter().for_each(|&id| assert!(queue.wake(id, 0)));
+    // The second has just had its turn when it blocks.
+    run_until_it_is(&mut queue, ids[1]);
+    let now = run_until_it_is(&mut queue, ids[0]);
+    let now = now + GRANULARITY;
+    queue.block(now, None);
+    pick(&mut queue, now);
+    queue.block(now + TIMING.latency / 2, None);
+    let now = now + TIMING.latency / 2;
+    queue.wake(ids[0], now);
+    assert_eq!(pick(&mut queue, now), Decision::Run { id: ids[0], until: None });
+    queue.wake(ids[1], now + 10);
+    let until = now + TIMING.latency / 2;
+    assert_eq!(
+        pick(&mut queue, now + 10),
+        Decision::Run { id: ids[0], until: Some(until) },
+        "it had more than the first, which keeps the core for its slice"
+    );
+}

@@ -119,3 +119,28 @@ fn a_whole_core_can_be_promised() {
     let ran = run(&mut queue, 0, HZ);
     assert!(ran[0] >= HZ - TIMING.latency, "{}", ran[0]);
 }
+
+#[test]
+fn a_reserve_comes_in_small_pieces_however_long_the_turns_of_the_others_are() {
+    let (mut queue, ids) = queue(&[reserved(1, 20), share(10_000)]);
+    ids.iter().for_each(|&id| assert!(queue.wake(id, 0)));
+    run(&mut queue, 0, HZ);
+    for _ in 0..100 {
+        let ends = run_until_it_is(&mut queue, ids[1]);
+        let begins = run_until_it_is(&mut queue, ids[0]);
+        assert!(begins - ends <= 5 * GRANULARITY, "from {ends} to {begins}");
+    }
+}
+
+#[test]
+fn what_a_reserve_gave_beyond_a_fair_share_is_not_held_against_it_for_long() {
+    let (mut queue, ids) = queue(&[reserved(1, 20), share(10_000), share(1)]);
+    ids[..2].iter().for_each(|&id| assert!(queue.wake(id, 0)));
+    run(&mut queue, 0, 100 * HZ);
+    let now = run_until_it_is(&mut queue, ids[1]) + 10;
+    queue.block(now, None);
+    queue.wake(ids[2], now);
+    let time = 100 * TIMING.latency;
+    let ran = run(&mut queue, now, now + time);
+    assert!(ran[0] >= time * 4 / 10, "{} of {time}", ran[0]);
+}

@@ -96,9 +96,10 @@ struct Game {
     mailboxes: [Mailbox; PLAYERS],
     inboxes: [Mutex<Vec<Parcel<()>>>; PLAYERS],
     kicked: [AtomicBool; PLAYERS],
-    /// What was left for each task and not taken.
-    news: [AtomicU64; PAWNS as usize],
-    taken: AtomicU64,
+    /// The last news that each of those who wake left for each task. Stored, and not added to: that alone is no fence.
+    news: [[AtomicU64; PAWNS as usize]; 2],
+    /// And what the tasks have seen of it.
+    seen: [[AtomicU64; PAWNS as usize]; 2],
     /// Who still leaves news.
     wakers: AtomicU32,
 }
@@ -110,18 +111,18 @@ impl Game {
             mailboxes: [const { Mailbox::new() }; PLAYERS],
             inboxes: [const { Mutex::new(Vec::new()) }; PLAYERS],
             kicked: [const { AtomicBool::new(false) }; PLAYERS],
-            news: [const { AtomicU64::new(0) }; PAWNS as usize],
-            taken: AtomicU64::new(0),
+            news: [const { [const { AtomicU64::new(0) }; PAWNS as usize] }; 2],
+            seen: [const { [const { AtomicU64::new(0) }; PAWNS as usize] }; 2],
             wakers: AtomicU32::new(2),
         }
     }
 
-    /// Leaves news for tasks at random, and now and then waits until all was taken, so that all sleep.
-    fn wake(&self, seed: u64) {
-        let mut random = Random(seed);
-        for _ in 0..ROUNDS {
+    /// Leaves news for tasks at random.
+    fn wake(&self, me: usize) {
+        let mut random = Random(me as u64);
+        for round in 1..=ROUNDS {
             let id = TaskId(random.below(u64::from(PAWNS)) as u8);
-            self.news[id.index()].fetch_add(1, Ordering::Relaxed);
+            self.news[me][id.index()].store(round, Ordering::Relaxed);
             match self.places.wake(id) {
                 Wake::Kick(core) => self.kick(core),
                 Wake::Leave(core) => {
@@ -141,15 +142,22 @@ impl Game {
         self.kicked[usize::from(core.0)].store(true, Ordering::Release);
     }
 
-    /// Takes the news of `id`, which runs; how much that was.
-    fn look(&self, id: TaskId) -> u64 {
-        let news = self.news[id.index()].swap(0, Ordering::Relaxed);
-        self.taken.fetch_add(news, Ordering::Relaxed);
-        news
+    /// `id`, which runs, sees its news.
+    fn look(&self, id: TaskId) {
+        for (news, seen) in self.news.iter().zip(&self.seen) {
+            seen[id.index()].store(news[id.index()].load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn has_news(&self, id: TaskId) -> bool {
+        let mut both = self.news.iter().zip(&self.seen);
+        both.any(|(news, seen)| {
+            news[id.index()].load(Ordering::Relaxed) != seen[id.index()].load(Ordering::Relaxed)
+        })
     }
 
     fn is_over(&self) -> bool {
-        self.wakers.load(Ordering::Acquire) == 0 && self.taken.load(Ordering::Relaxed) == 2 * ROUNDS
+        self.wakers.load(Ordering::Acquire) == 0 && (0..PAWNS).all(|id| !self.has_news(TaskId(id)))
     }
 
     /// What a core does with the tasks that it has.
@@ -161,7 +169,7 @@ impl Game {
             queue.add(id, share(100), ());
             self.places.put(id, core, PlaceState::Blocked);
         }
-        let (mut now, mut taken, mut waited) = (0, 0, 0u64);
+        let (mut now, mut waited) = (0, 0);
         while !self.is_over() {
             now += random.below(300);
             self.open(me, &mut queue, now);
@@ -180,10 +188,8 @@ impl Game {
                 }
                 Decision::Idle { .. } => thread::yield_now(),
             }
-            let all = self.taken.load(Ordering::Relaxed);
-            waited = if all == taken { waited + 1 } else { 0 };
-            taken = all;
-            assert!(waited < 500_000_000, "news was left and nobody looks");
+            waited += u64::from(self.wakers.load(Ordering::Relaxed) == 0);
+            assert!(waited < 100_000_000, "news was left and nobody looks");
         }
     }
 
@@ -230,7 +236,7 @@ impl Game {
             return thread::yield_now();
         }
         self.places.block(id, core);
-        if self.news[id.index()].load(Ordering::Relaxed) == 0 || !self.places.unblock(id, core) {
+        if !self.has_news(id) || !self.places.unblock(id, core) {
             return queue.block(now, None);
         }
         self.places.run(id, core);
@@ -248,12 +254,78 @@ fn no_news_is_lost_however_tasks_block_wake_and_move_meanwhile() {
                 move || game.play(me)
             }))
         });
-        (0..2).for_each(|seed| {
+        (0..2).for_each(|me| {
             drop(scope.spawn({
                 let game = &game;
-                move || game.wake(seed)
+                move || game.wake(me)
             }))
         });
     });
     assert!(game.is_over());
+}
+
+/// Two threads come to the same point at about the same time, for the `n`th time.
+fn meet(came: &AtomicU64, n: u64) {
+    came.fetch_add(1, Ordering::AcqRel);
+    for looks in 0u32.. {
+        if came.load(Ordering::Acquire) >= 2 * n {
+            return;
+        }
+        if looks > 1000 {
+            thread::yield_now();
+        }
+    }
+}
+
+/// The owner changes the place of a task from `before` by `change` and looks for news, while another leaves news and looks at the
+/// place, again and again. Neither may miss the other: `missed` is what the other found then.
+fn owner_and_other_see_each_other(
+    before: PlaceState,
+    change: impl Fn(&Places) + Sync,
+    missed: impl Fn(Wake) -> bool + Sync,
+) {
+    const TIMES: u64 = 20_000;
+    let (places, news, came) = (Places::new(), AtomicBool::new(false), AtomicU64::new(0));
+    let found = Mutex::new(Wake::Nothing);
+    let mut wrong = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..TIMES {
+                meet(&came, 3 * n + 1);
+                meet(&came, 3 * n + 2);
+                news.store(true, Ordering::Relaxed);
+                *found.lock() = places.wake(ID);
+                meet(&came, 3 * n + 3);
+            }
+        });
+        for n in 0..TIMES {
+            places.put(ID, CpuId(1), before);
+            news.store(false, Ordering::Relaxed);
+            meet(&came, 3 * n + 1);
+            meet(&came, 3 * n + 2);
+            change(&places);
+            let seen = news.load(Ordering::Relaxed);
+            meet(&came, 3 * n + 3);
+            wrong += u32::from(!seen && missed(*found.lock()));
+        }
+    });
+    assert_eq!(wrong, 0, "times of {TIMES}");
+}
+
+#[test]
+fn who_blocks_sees_the_news_or_is_woken() {
+    owner_and_other_see_each_other(
+        PlaceState::Running,
+        |places| places.block(ID, CpuId(1)),
+        |wake| wake != Wake::Leave(CpuId(1)),
+    );
+}
+
+#[test]
+fn who_gets_the_core_sees_the_news_or_is_kicked() {
+    owner_and_other_see_each_other(
+        PlaceState::Queued,
+        |places| places.run(ID, CpuId(1)),
+        |wake| wake != Wake::Kick(CpuId(1)),
+    );
 }
