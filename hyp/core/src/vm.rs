@@ -123,31 +123,44 @@ impl Vm {
 
     #[inline(never)]
     fn kick_each(&self, hw: &impl Hw, vcpus: VcpuSet) {
+        if self.cpus.is_empty() {
+            return self.wake_each(hw, vcpus);
+        }
         for vcpu in vcpus.iter() {
-            match self.core_of(vcpu) {
-                Some(core) => hw.kick(core),
-                None => hw.wake(self.id, vcpu),
+            if let Some(core) = self.core_of(vcpu) {
+                hw.kick(core);
             }
         }
     }
 
+    // On its own, so that the way above keeps nothing for it.
+    #[inline(never)]
+    fn wake_each(&self, hw: &impl Hw, vcpus: VcpuSet) {
+        vcpus.iter().for_each(|vcpu| hw.wake(self.id, vcpu));
+    }
+
     /// As [`Vm::kick`], for what may concern this core's own vCPU too: it looks before it runs on.
     fn kick_others(&self, hw: &impl Hw, vcpus: VcpuSet) {
-        let other = |vcpu: &VcpuId| !self.is_at(hw, *vcpu);
+        if self.cpus.is_empty() {
+            return self.wake_others(hw, vcpus);
+        }
+        let here = hw.this_cpu();
+        let other = |vcpu: &VcpuId| self.core_of(*vcpu) != Some(here);
         vcpus.iter().filter(other).for_each(|vcpu| self.kick(hw, VcpuSet::only(vcpu)));
     }
 
-    /// Whether this core runs `vcpu`.
-    fn is_at(&self, hw: &impl Hw, vcpu: VcpuId) -> bool {
-        match self.core_of(vcpu) {
-            Some(core) => core == hw.this_cpu(),
-            None => hw.runs_here(self.id, vcpu),
-        }
+    #[inline(never)]
+    fn wake_others(&self, hw: &impl Hw, vcpus: VcpuSet) {
+        let other = |vcpu: &VcpuId| !hw.runs_here(self.id, *vcpu);
+        vcpus.iter().filter(other).for_each(|vcpu| hw.wake(self.id, vcpu));
     }
 
     /// Whether this core is at work for the guest: it owns the core, or one of its vCPUs has its turn there.
     pub fn is_here(&self, hw: &impl Hw) -> bool {
-        self.vcpus().any(|vcpu| self.is_at(hw, vcpu))
+        match self.cpus.is_empty() {
+            true => self.vcpus().any(|vcpu| hw.runs_here(self.id, vcpu)),
+            false => self.cpus.contains(&hw.this_cpu()),
+        }
     }
 
     /// Makes all vCPUs of the guest look at what they have to do.

@@ -57,9 +57,18 @@ pub fn cleared() {
 }
 
 /// A guest is about to run its first instruction.
+#[inline(always)]
 pub fn guest_runs() {
+    if STOPPED.load(Ordering::Relaxed) != 0 || !TOLD.load(Ordering::Relaxed) {
+        tell();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tell() {
     restarted();
-    if !WANTED.load(Ordering::Relaxed) || TOLD.swap(true, Ordering::Relaxed) {
+    if TOLD.swap(true, Ordering::Relaxed) || !WANTED.load(Ordering::Relaxed) {
         return;
     }
     let total = El2.now() - BEGAN.load(Ordering::Relaxed);

@@ -22,10 +22,11 @@ use tessera_core::vtimer::PhysicalTimer;
 use crate::hw::El2;
 use crate::{accounts, console, cpu, el1, guests, interrupt, monitor, panic, power};
 
-/// A vCPU with its guest.
+/// A vCPU with its guest. In this order, so that the way into a guest has the vCPU's registers where it has the seat.
+#[repr(C)]
 pub struct Seat {
-    pub guest: &'static Guest,
     pub vcpu: Vcpu,
+    pub guest: &'static Guest,
     /// The guest's life, from when this vCPU takes part in it until it parks.
     pub vm: Option<Arc<Vm>>,
     /// When the guest has something to do by the clock, of a vCPU that shares its core; who owns one sets its timer.

@@ -115,7 +115,7 @@ impl Vgic {
 
     /// Writes `size` bytes at `offset` of the distributor. Returns the vCPUs to kick; the own one, if it is in the set,
     /// needs no kick but [`Vgic::deliver`] before it runs on.
-    #[inline]
+    #[inline(always)]
     pub fn gicd_write(
         &self,
         me: &mut VgicCpu,

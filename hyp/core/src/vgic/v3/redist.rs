@@ -89,7 +89,7 @@ impl Vgic {
     }
 
     /// Writes `size` bytes at `offset` from the first redistributor. For the result see [`Vgic::gicd_write`].
-    #[inline]
+    #[inline(always)]
     pub fn gicr_write(&self, offset: u64, size: u8, value: u64) -> Result<VcpuSet, BadAccess> {
         let (vcpu, offset) = self.redistributor(offset)?;
         check_access(offset, size)?;

@@ -107,13 +107,13 @@ impl VirtioBlk {
     }
 
     /// A load from the device's window.
-    #[inline]
+    #[inline(always)]
     pub fn mmio_read(&self, offset: u64, size: u8) -> u64 {
         self.transport.load(&self.config, offset, size)
     }
 
     /// A store to the device's window. `submit` gives a request to the board's disk.
-    #[inline]
+    #[inline(always)]
     pub fn mmio_write(
         &mut self,
         offset: u64,
