@@ -116,24 +116,33 @@ pub fn leave_address_space() {
     barrier::isb();
 }
 
-/// Sets this core's traps for vCPUs that share it: others want the core while one waits, by WFI or by spinning with WFE, and
-/// a vCPU that runs on elsewhere wants its maintenance and its barriers to have reached all cores.
+/// Sets this core's traps for vCPUs that share it: others may want the core while one waits, and a vCPU that runs on elsewhere
+/// wants its maintenance and its barriers to have reached all cores.
 pub fn share() {
     /// HCR_EL2.FB, BSU: maintenance and barriers reach the inner shareable domain.
     const FB: u64 = 1 << 9;
     const BSU_INNER: u64 = 1 << 10;
-    const TWE: u64 = 1 << 14;
-    msr!("hcr_el2", mrs!("hcr_el2") | FB | BSU_INNER | TWI | TWE);
+    msr!("hcr_el2", mrs!("hcr_el2") | FB | BSU_INNER | TWI);
     barrier::isb();
 }
 
-/// HCR_EL2.TWI: WFI traps.
+/// HCR_EL2: WFI traps, and WFE.
 const TWI: u64 = 1 << 13;
+const TWE: u64 = 1 << 14;
 
 /// Makes a guest's WFI trap on this core, or not.
 pub fn trap_wfi(trap: bool) {
-    let hcr = mrs!("hcr_el2");
-    msr!("hcr_el2", if trap { hcr | TWI } else { hcr & !TWI });
+    set_trap(TWI, trap);
+}
+
+/// Makes a guest's WFE trap on this core, or not.
+pub fn trap_wfe(trap: bool) {
+    set_trap(TWE, trap);
+}
+
+fn set_trap(bit: u64, trap: bool) {
+    let others = mrs!("hcr_el2") & !bit;
+    msr!("hcr_el2", if trap { others | bit } else { others });
     barrier::isb();
 }
 

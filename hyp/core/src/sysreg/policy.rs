@@ -1,8 +1,9 @@
 //! What traps while a guest runs: every bit of the EL2 control registers that is set, and those left clear on purpose.
 //!
 //! Rules, in this order. What is Tessera's (stage 2, interrupts, SMC) is taken. What a guest is told it does not have
-//! traps, so that it is undefined there. All else runs on the core: a vCPU owns its core, so its cache maintenance, its
-//! WFI, its debug registers and its PMU hurt nobody. EL2's layout is the one without VHE (HCR_EL2.E2H clear), which
+//! traps, so that it is undefined there. All else runs on the core: while a vCPU has it, its cache maintenance, its debug
+//! registers and its PMU hurt nobody. A core that several share adds to this, in EL2 (`shared`): WFI, WFE while others wait,
+//! SIMD until its registers are here, debug registers and PMU until they are used; and maintenance reaches all cores. EL2's layout is the one without VHE (HCR_EL2.E2H clear), which
 //! every core has. Bits: DDI 0487 D24.2, the register's own page.
 
 use super::features::{CpuFeatures, Feature};
@@ -56,9 +57,9 @@ const TABLE: &[Row] = traps! {
         PTW 2 Always;
         // Physical FIQ, IRQ and SError are Tessera's; virtual ones take their place.
         FMO 3 Always; IMO 4 Always; AMO 5 Always;
-        // A vCPU never leaves its core, so its barriers and its own invalidations need not reach others.
+        // A vCPU that owns its core never leaves it, so its barriers and its own invalidations need not reach others.
         FB 9 Never; BSU_INNER 10 Never;
-        // A vCPU owns its core: it may sleep there, and a kick is an interrupt that wakes it.
+        // It may sleep there, and a kick is an interrupt that wakes it.
         TWI 13 Never; TWE 14 Never;
         // ID registers are filtered; cache geometry (TID2) and chip revision (TID1) are the core's.
         TID1 16 Never; TID2 17 Never; TID3 18 Always;
@@ -93,7 +94,7 @@ const TABLE: &[Row] = traps! {
         RES1_6 6 Always; RES1_7 7 Always; RES1_9 9 Always; RES1_13 13 Always;
         // SVE and SME; RES1 on cores without.
         TZ 8 Always; TSM 12 Always;
-        // FP and SIMD are the guest's: EL2 has no use for them.
+        // FP and SIMD are the guests': EL2 has no use for them.
         TFP 10 Never;
         TTA 20 Has(Trace);
         TAM 30 Has(ActivityMonitors);

@@ -93,6 +93,8 @@ struct Core {
     fp: Option<TaskId>,
     /// Which vCPU of each guest ran here last.
     last: [u8; tessera_core::config::MAX_GUESTS],
+    /// Whether a guest's WFE traps.
+    spinning_traps: bool,
     /// When the first of the guests has something to do by the clock.
     watch_at: Option<u64>,
 }
@@ -126,6 +128,7 @@ impl Core {
             loaded: None,
             fp: None,
             last: [NOBODY; _],
+            spinning_traps: false,
             watch_at: None,
         }
     }
@@ -141,7 +144,8 @@ impl Core {
         }
         let me = self.me;
         let decision = self.queue.pick(now, |_, task| task.woken(me, now));
-        self.tell_waiting();
+        self.share_out(now);
+        self.trap_spinning();
         let (chosen, until) = match decision {
             Decision::Run { id, until } => (Some(id), until),
             Decision::Idle { until } => (None, until),
@@ -152,6 +156,15 @@ impl Core {
         match chosen {
             Some(id) => self.give(id, now),
             None => self.idle(),
+        }
+    }
+
+    /// Who waits for another vCPU by spinning gives the core up, where others want it.
+    fn trap_spinning(&mut self) {
+        let contended = self.queue.is_contended();
+        if contended != self.spinning_traps {
+            self.spinning_traps = contended;
+            el1::trap_wfe(contended);
         }
     }
 
@@ -254,7 +267,7 @@ impl Core {
             self.adopt(now);
         }
         for core in mail.asking().iter() {
-            self.hand_over(core, now, None);
+            self.hand_over(core, now);
         }
     }
 
@@ -264,7 +277,6 @@ impl Core {
             && let Some(task) = self.queue.task_mut(id)
         {
             task.woken(self.me, now);
-            self.offer(id, now);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Work for cores that have nothing to do.
 //!
-//! A core that has nothing to do says so, and asks the one on which most wait; that one hands one over. Where one becomes ready
-//! behind another, it is handed over at once to a core that has said so. A board on which all are busy pays a load for it.
+//! A core that has nothing to do says so, and asks the one on which most wait; that one hands one over. Where one is left
+//! waiting behind another, it is handed over at once to a core that has said so. A board on which all are busy pays a load
+//! for it.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -51,33 +52,28 @@ impl Core {
         IDLE.withdraw(self.me);
     }
 
-    /// Tells the others how many wait here, and hands `id`, which has just become ready, over to a core that has nothing to do,
-    /// where it would wait here.
-    pub(super) fn offer(&mut self, id: TaskId, now: u64) {
-        if !IDLE.any() || self.queue.current().is_none() {
-            return;
-        }
-        let Some(task) = self.queue.task_mut(id) else { return };
-        let cores = task.cores().without(self.me);
-        if let Some(core) = IDLE.claim(cores) {
-            self.hand_over(core, now, Some(id));
+    /// Tells the others how many wait here, and hands one over to a core that has nothing to do.
+    #[inline]
+    pub(super) fn share_out(&mut self, now: u64) {
+        let waiting = self.queue.waiting();
+        IDLE.set_waiting(self.me, waiting);
+        if waiting != 0
+            && IDLE.any()
+            && let Some(core) = IDLE.claim(CoreSet(u8::MAX).without(self.me))
+            && !self.hand_over(core, now)
+        {
+            // None of them may run there: it is still free for others'.
+            IDLE.publish(core);
         }
     }
 
-    /// Tells others how many wait here.
-    pub(super) fn tell_waiting(&self) {
-        IDLE.set_waiting(self.me, self.queue.waiting());
-    }
-
-    /// Hands one that waits, or the one that is told, over to `core`.
-    pub(super) fn hand_over(&mut self, core: CpuId, now: u64, which: Option<TaskId>) {
+    /// Hands one that waits over to `core`; whether there was one.
+    pub(super) fn hand_over(&mut self, core: CpuId, now: u64) -> bool {
         let loaded = self.loaded;
-        let may = |id: TaskId, task: &Task| {
-            which.is_none_or(|which| which == id)
-                && loaded != Some(id)
-                && task.cores().contains(core)
+        let may = |id: TaskId, task: &Task| loaded != Some(id) && task.cores().contains(core);
+        let Some(parcel) = self.queue.hand_over(now, |id, task| may(id, task)) else {
+            return false;
         };
-        let Some(parcel) = self.queue.hand_over(now, |id, task| may(id, task)) else { return };
         let id = parcel.id();
         if self.fp == Some(id) {
             self.fp = None;
@@ -89,6 +85,7 @@ impl Core {
         drop(parcels);
         mailbox(core).leave_parcel_note();
         El2.kick(core);
+        true
     }
 
     /// Takes in what others handed over.

@@ -1,5 +1,7 @@
 //! A vCPU's registers while another has its core.
 //!
+//! Guests have no AArch32 at EL1, so its registers, which a Cortex-A72 wants back before all others (erratum 853709), are nobody's.
+//!
 //! Only what the two could see of each other is moved, and only when the other really takes the core. SIMD and floating
 //! point are written down with the rest but fetched at their first use, which traps until then; debug and performance
 //! monitors trap until a guest uses them, and move with its vCPUs from then on.
