@@ -20,6 +20,7 @@ use alloc::boxed::Box;
 use tessera_core::addr::{CpuId, VcpuId, VmId};
 use tessera_core::deadlines::Slot;
 use tessera_core::hw::Hw;
+use tessera_core::psci;
 use tessera_core::sched::{
     Decision, Mailbox, PlaceState, Places, RunQueue, Share, TaskId, Timing, Wake,
 };
@@ -29,7 +30,7 @@ use self::task::{Left, Task};
 use crate::cpu::{self, MAX_CPUS};
 use crate::hw::El2;
 use crate::seat::Step;
-use crate::{barrier, el1, guests, interrupt, panic, power, pulse, run, timer};
+use crate::{barrier, el1, guests, interrupt, panic, power, pulse, run, timer, tlb};
 
 /// Where each vCPU is that shares its core.
 static PLACES: Places = Places::new();
@@ -69,6 +70,8 @@ fn mailbox(core: CpuId) -> &'static Mailbox {
 
 /// The life of core `me`, which is shared.
 pub fn serve(me: CpuId) -> ! {
+    // Also where no vCPU is ever switched on, but some come from elsewhere: what they have not used is at its reset.
+    el1::reset(psci::vmpidr(VcpuId(0)));
     el1::share();
     run::use_vectors();
     pulse::watch();
@@ -242,7 +245,9 @@ impl Core {
                 task.begin(&vm, start);
                 self.loaded = Some(id);
                 self.fp = Some(id);
-                self.last[usize::from(id.vm().0) % self.last.len()] = id.vcpu().0;
+                if self.comes_behind_a_sibling(id) {
+                    tlb::forget_here();
+                }
                 return;
             }
             Step::Sleep => None,
@@ -314,15 +319,20 @@ impl Core {
     /// Gives this core the registers of `id`.
     fn load(&mut self, id: TaskId) {
         self.unload();
-        let guest = usize::from(id.vm().0) % self.last.len();
-        let last = core::mem::replace(&mut self.last[guest], id.vcpu().0);
         let arrival =
-            Arrival { stale: last != NOBODY && last != id.vcpu().0, has_fp: self.fp == Some(id) };
+            Arrival { stale: self.comes_behind_a_sibling(id), has_fp: self.fp == Some(id) };
         let Some(task) = self.queue.task_mut(id) else { return };
         let Some(vm) = task.seat.vm.clone() else { return };
         let vcpu = &mut task.seat.vcpu;
         task.state.restore(&vm, vcpu, arrival);
         self.loaded = Some(id);
+    }
+
+    /// Whether another vCPU of the guest ran here since `id` did, which does now.
+    fn comes_behind_a_sibling(&mut self, id: TaskId) -> bool {
+        let guest = usize::from(id.vm().0) % self.last.len();
+        let last = core::mem::replace(&mut self.last[guest], id.vcpu().0);
+        last != NOBODY && last != id.vcpu().0
     }
 
     /// Takes the registers of whom this core has them.
