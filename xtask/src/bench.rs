@@ -12,6 +12,7 @@ mod debian;
 mod machine;
 mod restart;
 mod rows;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +56,7 @@ const DONE: &str = "BENCH-DONE";
 /// Runs `cargo xtask bench`.
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     setup::ensure_tools(workspace)?;
-    images::build(workspace, &[Image::Tessera, Image::Bench])?;
+    images::build(workspace, &[Image::Tessera, Image::Bench, Image::Load])?;
     let disk = disk::of_bench(workspace)?;
     let bundle = pack(workspace)?;
     let mut columns = Vec::new();
@@ -87,6 +88,7 @@ fn count(
     board.attach(disk, qemu.arg("-initrd").arg(bundle).args(["-append", "tessera.bench"]));
     let mut tessera = step(&format!("counting on {name} under Tessera"), || measure(&mut qemu))?;
     tessera.extend(restart::run(workspace, board)?);
+    tessera.extend(shared::run(workspace, board)?);
     if debian && board.counts_runs() {
         let (without, under) = debian::run(workspace, board)?;
         native.extend(without.map(|count| (debian::ROW.to_string(), count)));

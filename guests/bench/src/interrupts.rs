@@ -47,25 +47,56 @@ fn taken() -> &'static [AtomicU64; 3] {
 
 /// Prints the rows.
 pub fn run(machine: &Machine) {
+    with_vectors(|| {
+        own();
+        if machine.cpus().len() > 1 {
+            row("cpu_on", || cpu_on(machine));
+            with_other(machine, || {
+                least("sgi_other", || sgi_other(SPIN));
+                least("sgi_other_wfi", || sgi_other(WAIT));
+            });
+        }
+    });
+}
+
+/// Prints the rows that need no other CPU.
+pub fn run_alone() {
+    with_vectors(own);
+}
+
+/// Prints the rows of a guest with two vCPUs that share two cores: EL2 sees their sleep.
+pub fn run_shared(machine: &Machine) {
+    with_vectors(|| {
+        row("wake_by_timer", || timer_to_handler(true));
+        with_other(machine, || least("wake_by_sgi", || sgi_other(WAIT)));
+    });
+}
+
+fn own() {
+    row("sgi_self", sgi_self);
+    row("vtimer", || timer_to_handler(false));
+    row("wfi_wake", || timer_to_handler(true));
+}
+
+/// Has interrupts taken by the vectors that take the time, the timer's among them.
+fn with_vectors(measure: impl FnOnce()) {
     let usual = mrs!("vbar_el1");
     let vectors =
         if gic::is_v2() { &raw const bench_vectors_v2 } else { &raw const bench_vectors_v3 };
     msr!("vbar_el1", vectors as u64);
-    row("sgi_self", sgi_self);
     gic::enable(timer::VIRTUAL);
-    row("vtimer", || timer_to_handler(false));
-    row("wfi_wake", || timer_to_handler(true));
-    if machine.cpus().len() > 1 {
-        row("cpu_on", || cpu_on(machine));
-        smp::start(machine, 1, other);
-        least("sgi_other", || sgi_other(SPIN));
-        least("sgi_other_wfi", || sgi_other(WAIT));
-        OTHER.store(STOP, SeqCst);
-        gic::send_sgi(1, 2);
-        smp::wait_off(machine, 1);
-    }
+    measure();
     gic::disable(timer::VIRTUAL);
     msr!("vbar_el1", usual);
+}
+
+/// Has the second CPU take interrupts.
+fn with_other(machine: &Machine, measure: impl FnOnce()) {
+    smp::start(machine, 1, other);
+    measure();
+    OTHER.store(STOP, SeqCst);
+    gic::send_sgi(1, 2);
+    smp::wait_off(machine, 1);
 }
 
 /// Prints the least of what has no second read of the counter on the way.

@@ -11,6 +11,7 @@ mod disk;
 mod interrupts;
 mod memory;
 mod neighbour;
+mod shared;
 
 use tessera_rt::{Machine, guest, println, psci, report};
 
@@ -23,6 +24,9 @@ fn main(machine: &'static Machine) {
     report::begin("bench", machine);
     if machine.arg("restart").is_some() {
         psci::reset();
+    }
+    if shared::run(machine) {
+        return println!("BENCH-DONE");
     }
     println!("BENCH reset_to_guest {}", machine.entered_at);
     calls::run();

@@ -19,7 +19,7 @@ const TURN: u64 = 50_000;
 const TURNS: usize = 20;
 
 /// What the neighbour does over and over. The first is what the others are compared with.
-const KINDS: [(&str, fn()); 11] = [
+pub const KINDS: [(&str, fn()); 11] = [
     ("computes", || compute(100)),
     ("hvc", || _ = psci::call(psci::VERSION, [0; 3])),
     ("sysreg", || _ = black_box(mrs!("id_aa64pfr0_el1"))),
@@ -103,7 +103,7 @@ fn neighbour(_: usize) {
 }
 
 /// Executes about `instructions`.
-fn compute(instructions: u64) {
+pub fn compute(instructions: u64) {
     let mut value = 1u64;
     for n in 0..instructions / 4 {
         value = black_box(value.wrapping_mul(n));

@@ -31,7 +31,7 @@ pub fn run(machine: &Machine) {
             rounds += 1;
         }
         let (given, done) = (one.given_ppm(), done(rounds - before, &one));
-        println!("HOG {n} given_ppm={given} done_ppm={done}");
+        println!("HOG {n} given_ppm={given} done_ppm={done} turns={}", one.turns());
         least_given = least_given.min(given);
         least_done = least_done.min(done);
         if all.passed() >= whole {

@@ -15,8 +15,9 @@ use tessera_rt::{Machine, cpu, gic, println, smp, timer, trap};
 use crate::meter::{nanos, work};
 use crate::number;
 
-/// Pieces of work outside the lock for one inside.
-const OUTSIDE: u64 = 9;
+/// Pieces of work inside the lock, of some hundred instructions each, and outside.
+const INSIDE: u64 = 4;
+const OUTSIDE: u64 = 36;
 /// Looks before the one who waits goes to sleep.
 const LOOKS: u32 = 50;
 /// SGI that wakes whose turn it is.
@@ -94,7 +95,7 @@ fn part(number: usize) {
         (0..OUTSIDE).for_each(|_| work());
         lock(number);
         let before = SECTIONS.load(Relaxed);
-        work();
+        (0..INSIDE).for_each(|_| work());
         SECTIONS.store(before + 1, Relaxed);
         SHARE[number].fetch_add(1, Relaxed);
         unlock();

@@ -27,6 +27,9 @@ pub struct Meter {
     began: u64,
     last: u64,
     away: u64,
+    turns: u64,
+    /// The shortest time between two looks, which is all that is between them.
+    step: u64,
     gap: u64,
 }
 
@@ -34,7 +37,8 @@ impl Meter {
     /// From now on.
     pub fn begin() -> Self {
         let began = timer::now();
-        Self { began, last: began, away: 0, gap: timer::ticks(GAP_MICROS) }
+        let gap = timer::ticks(GAP_MICROS);
+        Self { began, last: began, away: 0, turns: 0, step: gap, gap }
     }
 
     /// Takes note that the guest runs, and gives the time.
@@ -43,8 +47,10 @@ impl Meter {
         let now = timer::now();
         let gap = now - self.last;
         if gap > self.gap {
-            self.away += gap;
+            self.away += gap - self.step;
+            self.turns += 1;
         }
+        self.step = self.step.min(gap);
         self.last = now;
         now
     }
@@ -62,6 +68,11 @@ impl Meter {
     /// The same in millionths of what passed.
     pub fn given_ppm(&self) -> u64 {
         ppm(self.given(), self.passed())
+    }
+
+    /// How often others had a turn.
+    pub fn turns(&self) -> u64 {
+        self.turns
     }
 }
 

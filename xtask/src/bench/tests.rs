@@ -1,6 +1,7 @@
 use super::board::Board;
 use super::debian::instructions;
 use super::rows::{Column, lines, parse};
+use super::shared::growth;
 
 fn printed(text: &str) -> Vec<String> {
     text.lines().map(str::to_string).collect()
@@ -55,6 +56,14 @@ fn machines_stand_beside_each_other_and_a_number_above_its_target_is_marked() {
     assert!(row("sgi_self").contains("<= 260 !"));
     assert!(row("sgi_self").contains("<= 400  "));
     assert!(!table.iter().any(|line| line.starts_with("gicr_read")));
+}
+
+#[test]
+fn of_exits_the_one_that_grew_most_is_told() {
+    let [alone, among] = ["BENCH a 100\nBENCH b 200\nBENCH c 7", "BENCH a 101\nBENCH b 220"]
+        .map(|text| parse(&printed(text)));
+    assert_eq!(growth(&alone, &among), Some(110));
+    assert_eq!(growth(&alone, &parse(&[])), None);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod refusals;
 mod sample;
 mod shares;
 mod shelf;
+mod thirty_two;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         power::TESTS,
         shelf::TESTS,
         shares::TESTS,
+        thirty_two::TESTS,
         console::TESTS,
         machines::TESTS,
         refusals::TESTS,
