@@ -153,7 +153,11 @@ impl Core {
             Decision::Run { id, until } => (Some(id), until),
             Decision::Idle { until } => (None, until),
         };
-        let until = until.into_iter().chain(self.watch_at).min();
+        let mut until = until.into_iter().chain(self.watch_at).min();
+        if chosen.is_some_and(|id| self.loaded != Some(id)) {
+            // Of one that waits, the core has a timer less, and the queue one more.
+            until = until.into_iter().chain(self.unload()).min();
+        }
         timer::set(Slot::Guest, until);
         self.preempted(chosen, now);
         match chosen {
@@ -225,10 +229,8 @@ impl Core {
         self.current = None;
     }
 
-    /// Does what the guest's life asks of a vCPU that is off.
+    /// Does what the guest's life asks of a vCPU that is off. This core's registers are nobody's, for it may take interrupts.
     fn step(&mut self, id: TaskId) {
-        // It may take interrupts, which must not be this core's present vCPU's.
-        self.unload();
         // Before it looks: who leaves word behind this wakes it.
         PLACES.block(id, self.me);
         pulse::leave();
@@ -316,9 +318,8 @@ impl Core {
         self.watch_at = self.watch_at.into_iter().chain(watch_at).min();
     }
 
-    /// Gives this core the registers of `id`.
+    /// Gives this core the registers of `id`; those that it has are nobody's.
     fn load(&mut self, id: TaskId) {
-        self.unload();
         let arrival =
             Arrival { stale: self.comes_behind_a_sibling(id), has_fp: self.fp == Some(id) };
         let Some(task) = self.queue.task_mut(id) else { return };
@@ -335,19 +336,23 @@ impl Core {
         last != NOBODY && last != id.vcpu().0
     }
 
-    /// Takes the registers of whom this core has them.
-    fn unload(&mut self) {
-        let Some(id) = self.loaded.take() else { return };
-        let Some(task) = self.queue.task_mut(id) else { return };
-        let Some(vm) = task.seat.vm.clone() else { return };
+    /// Takes the registers of whom this core has them. Where that one waits, its timers are the queue's from now on: when the
+    /// first of them goes off.
+    fn unload(&mut self) -> Option<u64> {
+        let id = self.loaded.take()?;
+        let task = self.queue.task_mut(id)?;
+        let vm = task.seat.vm.clone()?;
         let used_fp = !fp::traps();
         task.state.save(&vm, &mut task.seat.vcpu);
         if used_fp {
             self.fp = Some(id);
         }
-        // Where it waits, its timers are the queue's from now on.
+        if self.current == Some(id) {
+            return None;
+        }
         let deadline = task.state.deadline(&task.seat.vcpu);
         self.queue.set_timer(id, deadline);
+        deadline
     }
 
     /// Nobody is ready.
