@@ -171,20 +171,28 @@ pub(super) struct Reserve {
     percent: u64,
     pub clock: u64,
     rest: u64,
-    /// By how much the clock gets ahead of the counter in a piece of the granularity.
+    /// By how much the clock gets ahead of the counter in a piece of twice the granularity.
     piece: u64,
     latency: u64,
+    /// By how much the clock is behind the counter at most.
+    oldest: u64,
 }
 
 impl Reserve {
+    /// The part that is not charged, one in this many: what goes by while the core is given to the task is not the task's own,
+    /// and it is promised what it can use.
+    const SWITCHING: u64 = 32;
+
     fn new(percent: u8, timing: &Timing, now: u64) -> Self {
         let percent = u64::from(percent.clamp(1, 100));
-        let piece = timing.granularity().saturating_mul(100 - percent) / percent;
-        Self { percent, clock: now, rest: 0, piece, latency: timing.latency }
+        let piece = timing.granularity().saturating_mul(2 * (100 - percent)) / percent;
+        let oldest = timing.window.saturating_mul(10);
+        Self { percent, clock: now, rest: 0, piece, latency: timing.latency, oldest }
     }
 
     fn charge(&mut self, ran: u64, now: u64) {
-        let work = ran.saturating_mul(100).saturating_add(self.rest);
+        let own = ran - ran / Self::SWITCHING;
+        let work = own.saturating_mul(100).saturating_add(self.rest);
         self.rest = work % self.percent;
         self.clock = self.clock.wrapping_add(work / self.percent);
         // What it got as its fair share is held against it for a while only: else it had no reserve when the others come.
@@ -192,10 +200,16 @@ impl Reserve {
         if is_before(furthest, self.clock) {
             self.clock = furthest;
         }
+        // Where all of a core is promised, that falls behind by what switching takes.
+        self.forget(now.wrapping_sub(self.oldest));
     }
 
     fn wake(&mut self, now: u64) {
-        let oldest = now.wrapping_sub(self.piece);
+        self.forget(now.wrapping_sub(self.piece));
+    }
+
+    /// What was missing before `oldest` is not made up for.
+    fn forget(&mut self, oldest: u64) {
         if is_before(self.clock, oldest) {
             self.clock = oldest;
         }

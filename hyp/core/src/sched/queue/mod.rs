@@ -7,7 +7,7 @@
 //!    blocks, yields, or has used up its cap. This bounds what wake-ups and calls cost the others.
 //! 2. A *called* task is next, so that what is asked of its guest is done soon. All calls together get no more than a ninth of
 //!    the core by this: what a guest does to have itself called again and again is of no use to it.
-//! 3. A task that has had less than its *reserve* is next, in pieces of about the granularity.
+//! 3. A task that has had less than its *reserve* is next, in pieces of about twice the granularity.
 //! 4. Else it is the one whose virtual time is furthest behind. It has the core for its *slice*, its part of the latency, and
 //!    longer where its time is still behind the others'. A task that wakes is behind those that ran on, but by no more than
 //!    half the latency's worth: so it has the core once the current one has had it for the granularity, and does not keep it.

@@ -72,7 +72,9 @@ fn a_reserve_is_kept_whatever_the_others_weigh() {
         ids.iter().for_each(|&id| assert!(queue.wake(id, 0)));
         let time = 10 * HZ;
         let ran = run(&mut queue, 0, time);
-        assert!(ran[0].abs_diff(time / 5) <= 2 * TIMING.latency, "{} beside {others:?}", ran[0]);
+        // A little more, for what switching takes of it.
+        let due = time / 5 - 2 * TIMING.latency..time / 5 * 104 / 100;
+        assert!(due.contains(&ran[0]), "{} beside {others:?}", ran[0]);
         // And at no time was it far behind.
         for tenth in 0..10 {
             let start = time + tenth * TIMING.window / 10;
@@ -81,6 +83,25 @@ fn a_reserve_is_kept_whatever_the_others_weigh() {
             assert!(ran[0] + TIMING.latency >= due, "{} of {due} beside {others:?}", ran[0]);
         }
     }
+}
+
+#[test]
+fn a_reserve_is_what_a_task_can_use_of_the_core_also_where_switching_takes_a_part() {
+    let mut shares = Vec::from([reserved(100, 20)]);
+    shares.extend([share(100); 7]);
+    let (mut queue, ids) = queue(&shares);
+    ids.iter().for_each(|&id| assert!(queue.wake(id, 0)));
+    // What is not the task's own of each stretch in which it has the core.
+    const SWITCH: u64 = 4;
+    let (time, mut now, mut used, mut before) = (10 * HZ, 0, 0, None);
+    while now < time {
+        let Decision::Run { id, until } = pick(&mut queue, now) else { panic!() };
+        let next = until.unwrap();
+        let switch = if before == Some(id) { 0 } else { SWITCH };
+        used += if id == ids[0] { next - now - switch } else { 0 };
+        (now, before) = (next, Some(id));
+    }
+    assert!(used >= now / 5, "{used} of {now}");
 }
 
 #[test]
@@ -128,7 +149,7 @@ fn a_reserve_comes_in_small_pieces_however_long_the_turns_of_the_others_are() {
     for _ in 0..100 {
         let ends = run_until_it_is(&mut queue, ids[1]);
         let begins = run_until_it_is(&mut queue, ids[0]);
-        assert!(begins - ends <= 5 * GRANULARITY, "from {ends} to {begins}");
+        assert!(begins - ends <= 9 * GRANULARITY, "from {ends} to {begins}");
     }
 }
 
