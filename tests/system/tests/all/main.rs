@@ -18,6 +18,7 @@ mod refusals;
 mod sample;
 mod shares;
 mod shelf;
+mod steal;
 mod thirty_two;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         shelf::TESTS,
         shares::TESTS,
         thirty_two::TESTS,
+        steal::TESTS,
         console::TESTS,
         machines::TESTS,
         refusals::TESTS,
