@@ -16,6 +16,7 @@ tests! {
         nothing_of_another_guest_shows_in_registers_timers_and_interrupts;
     GICV3:
         a_capped_hog_gets_its_cap_beside_others_and_alone,
+        a_guest_with_a_reserve_gets_it_among_seven_hogs,
         an_interactive_guest_among_seven_hogs_is_awake_within_the_latency,
         a_guest_that_owns_its_core_has_the_same_timer_beside_shared_cores,
         exits_of_each_class_leave_a_neighbour_on_the_same_core_its_fair_share,
@@ -119,6 +120,19 @@ fn a_capped_hog_gets_its_cap_beside_others_and_alone(machine: Machine) {
     gets(&mut target, "capped", 40);
     gets(&mut target, "other", 60);
     gets(&mut target, "alone", 40);
+}
+
+fn a_guest_with_a_reserve_gets_it_among_seven_hogs(machine: Machine) {
+    let scene = Scene::new(machine, "reserve");
+    let reserved = hog("reserved").with("cpu-reserve = <20>;");
+    let mut target = start(&scene, machine, &with_hogs(reserved, 7));
+    let line = result(&mut target, "reserved", "hog");
+    assert!(number(&line, "given_ppm") >= 20 * PERCENT, "{line}");
+    for n in 1..=7 {
+        // A seventh of what is left.
+        let line = result(&mut target, &format!("hog{n}"), "hog");
+        assert!((10 * PERCENT..12 * PERCENT).contains(&number(&line, "given_ppm")), "{line}");
+    }
 }
 
 fn an_interactive_guest_among_seven_hogs_is_awake_within_the_latency(machine: Machine) {
