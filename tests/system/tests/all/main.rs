@@ -17,6 +17,7 @@ mod reboots;
 mod refusals;
 mod sample;
 mod shares;
+mod sharing;
 mod shelf;
 mod steal;
 mod thirty_two;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         shares::TESTS,
         thirty_two::TESTS,
         steal::TESTS,
+        sharing::TESTS,
         console::TESTS,
         machines::TESTS,
         refusals::TESTS,
