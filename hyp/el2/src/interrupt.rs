@@ -7,7 +7,6 @@ use tessera_core::deadlines::{Due, Slot};
 use tessera_core::guest::Guest;
 use tessera_core::hw::Hw;
 use tessera_core::machine;
-use tessera_core::sched::Mailbox;
 use tessera_core::vcpu::Vcpu;
 use tessera_core::vm::Vm;
 
@@ -56,9 +55,9 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &&'static Guest, recorded: Reco
     }
 }
 
-/// As [`in_guest`], of a vCPU that shares its core: `true` where it is time to look who runs on.
+/// As [`in_guest`], of a vCPU that shares its core: `true` where it is time to look who runs on, which mail may be a reason for as well.
 #[inline(always)]
-pub fn in_turn(vm: &Vm, vcpu: &mut Vcpu, mailbox: &Mailbox, recorded: Recorded) -> bool {
+pub fn in_turn(vm: &Vm, vcpu: &mut Vcpu, recorded: Recorded) -> bool {
     let taken = gic::acknowledge_any();
     let intid = taken.intid();
     recorded.detail(taken.token());
@@ -86,7 +85,7 @@ pub fn in_turn(vm: &Vm, vcpu: &mut Vcpu, mailbox: &Mailbox, recorded: Recorded) 
             }
         }
     }
-    mailbox.any() || vm.attention.any() || panic::is_panicking()
+    vm.attention.any() || panic::is_panicking()
 }
 
 /// Handles the interrupt that ended the sleep of a core that is shared. `here` is the vCPU whose registers the core has, which

@@ -45,7 +45,10 @@ pub fn wake(vm: VmId, vcpu: VcpuId) {
         Wake::Kick(core) => El2.kick(core),
         Wake::Leave(core) => {
             mailbox(core).leave_wake(id);
-            El2.kick(core);
+            // This core looks before it enters a guest.
+            if core != cpu::current_id() {
+                El2.kick(core);
+            }
         }
     }
 }
@@ -284,6 +287,7 @@ impl Core {
             && let Some(task) = self.queue.task_mut(id)
         {
             task.woken(self.me, now);
+            self.queue.prefer(id);
         }
     }
 
@@ -361,6 +365,10 @@ impl Core {
             power::halt();
         }
         self.look_for_work();
+        // What this core has left for itself since it looked came with no kick.
+        if self.mailbox.any() {
+            return self.found_work();
+        }
         barrier::dsb_sy();
         barrier::wfi();
         self.found_work();

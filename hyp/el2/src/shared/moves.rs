@@ -57,13 +57,22 @@ impl Core {
     pub(super) fn share_out(&mut self, now: u64) {
         let waiting = self.queue.waiting();
         IDLE.set_waiting(self.me, waiting);
-        if waiting != 0
-            && IDLE.any()
-            && let Some(core) = IDLE.claim(CoreSet(u8::MAX).without(self.me))
-            && !self.hand_over(core, now)
-        {
+        if waiting != 0 && IDLE.any() {
+            self.offer(now);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn offer(&mut self, now: u64) {
+        let mut others = CoreSet(u8::MAX).without(self.me);
+        while let Some(core) = IDLE.claim(others) {
+            if self.hand_over(core, now) {
+                return;
+            }
             // None of them may run there: it is still free for others'.
             IDLE.publish(core);
+            others = others.without(core);
         }
     }
 

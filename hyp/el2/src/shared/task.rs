@@ -207,13 +207,16 @@ impl Task {
         let news = vm.vgic.news(self.seat.vcpu.id());
         let mut next = Next::Resume;
         loop {
+            if mailbox.any() {
+                return Left::Ready;
+            }
             let vcpu = &mut self.seat.vcpu;
             if news.any() {
                 interrupt::deliver(vm, vcpu);
             }
             let (exit, recorded) = run_in_turn(&mut vcpu.registers);
             if let Exit::Irq = exit {
-                if interrupt::in_turn(vm, vcpu, mailbox, recorded) {
+                if interrupt::in_turn(vm, vcpu, recorded) {
                     return Left::Ready;
                 }
                 continue;
