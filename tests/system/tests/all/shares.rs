@@ -35,7 +35,10 @@ pub fn start(scene: &Scene, machine: Machine, guests: &[Guest]) -> Target {
     let qemu = Qemu { counted: Some(SHIFT), ..Qemu::new(machine) };
     let names: Vec<&str> = guests.iter().map(Guest::name).collect();
     let boot = Boot { bundle: Some(scene.bundle(guests)), disk: None };
-    Target::start(qemu.board(&boot), &names)
+    let mut target = Target::start(qemu.board(&boot), &names);
+    // The board's seconds are as long as its instructions take the host.
+    target.be_patient(4);
+    target
 }
 
 /// What a load says at its end. It must have complained of nothing.
