@@ -15,7 +15,7 @@ use crate::hw::El2;
 use crate::lines::Work;
 use crate::run::Recorded;
 use crate::sysreg::mrs;
-use crate::{care, cpu, guests, lines, monitor, panic, power, timer, usage};
+use crate::{barrier, care, cpu, guests, lines, monitor, panic, power, timer, usage};
 
 /// Handles the interrupt that ended a run of `vcpu`. `true` where there is something to attend to before it runs on.
 #[inline(always)]
@@ -55,7 +55,8 @@ pub fn in_guest(vm: &Vm, vcpu: &mut Vcpu, guest: &&'static Guest, recorded: Reco
     }
 }
 
-/// As [`in_guest`], of a vCPU that shares its core: `true` where it is time to look who runs on, which mail may be a reason for as well.
+/// As [`in_guest`], of a vCPU that shares its core: `true` where there is something to look at before it runs on. Mail is
+/// looked for before each entry.
 #[inline(always)]
 pub fn in_turn(vm: &Vm, vcpu: &mut Vcpu, recorded: Recorded) -> bool {
     let taken = gic::acknowledge_any();
@@ -169,12 +170,14 @@ pub fn set_aside(vm: &Vm, vcpu: &mut Vcpu) {
     deactivate(vcpu.vgic.take_deactivations());
 }
 
-/// Makes private interrupts of this core active, a bit each.
+/// Makes private interrupts of this core active, a bit each: they are when this returns.
 pub fn activate(mut intids: u32) {
     while intids != 0 {
         gic::activate_ppi(IntId(intids.trailing_zeros()));
         intids &= intids - 1;
     }
+    // The store is to a device, and the lines may be up as soon as a timer is on (DDI 0487 B2.3.12).
+    barrier::dsb_sy();
 }
 
 /// Notes what the guest did with its interrupts since the list registers were written, and writes them anew.

@@ -67,7 +67,8 @@ const TABLE: &[Row] = traps! {
         TSC 19 Always;
         // Registers of the core's maker, ACTLR_EL1 among them, act on the whole core.
         TIDCP 20 Always; TACR 21 Always;
-        // Maintenance by set/way acts on this core's caches, which is what a guest means when it turns its caches off.
+        // Maintenance by set/way acts on this core's caches, which is what a guest means when it turns its caches off. It does
+        // not reach those of a core on which a vCPU that shares cores ran before.
         TSW 22 Never;
         TPC 23 Never; TPU 24 Never; TTLB 25 Never; TVM 26 Never; TDZ 28 Never; TRVM 30 Never;
         // No host below EL2's own mode.

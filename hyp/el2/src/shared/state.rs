@@ -101,10 +101,11 @@ impl State {
     /// Takes the vCPU's registers from this core, on which nothing of it is left that could interrupt or be walked.
     #[inline(never)]
     pub fn save(&mut self, vm: &Vm, vcpu: &mut Vcpu) {
+        // Its line is down before its interrupt is made inactive, or that would be pending at once, and another's.
+        self.timer_control = mrs!("cntv_ctl_el0") & (ENABLE | IMASK);
+        timer::init();
         interrupt::set_aside(vm, vcpu);
         self.gic.save();
-        self.timer_control = mrs!("cntv_ctl_el0") & (ENABLE | IMASK);
-        msr!("cntv_ctl_el0", 0);
         if vcpu.timer.deadline().is_some() {
             timer::set(Slot::Vcpu, None);
         }
