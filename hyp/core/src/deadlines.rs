@@ -45,6 +45,12 @@ impl Deadlines {
         self.next()
     }
 
+    /// What one is set to.
+    #[inline]
+    pub fn get(&self, slot: Slot) -> Option<u64> {
+        Some(self.of(slot).load(Relaxed)).filter(|&at| at != NEVER)
+    }
+
     /// Sets one to `at` if that is earlier than what it is, and gives the earliest of all.
     pub fn set_earlier(&self, slot: Slot, at: u64) -> Option<u64> {
         let at = self.of(slot).load(Relaxed).min(at);

@@ -8,7 +8,7 @@ use tessera_core::sysreg::{CpuFeatures, Feature, TrapRegs, policy};
 use tessera_core::{snapshot, stage2, vcpu};
 
 use crate::boot::map::pa_range;
-use crate::pointer_keys::PointerKeys;
+use crate::pointer_keys::{self, PointerKeys};
 use crate::sysreg::{mrs, msr};
 use crate::{barrier, id, tlb};
 
@@ -245,6 +245,7 @@ pub fn reset(mpidr: u64) {
     reset_timers();
     reset_debug();
     reset_pmu();
+    pointer_keys::look();
     PointerKeys::default().restore();
     // SAFETY: writes SIMD registers, which no Rust code of EL2 uses (soft-float target), and no memory.
     unsafe {

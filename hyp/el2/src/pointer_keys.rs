@@ -1,6 +1,11 @@
 //! Keys of pointer authentication: a guest's are not the next one's.
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use crate::sysreg::{mrs, msr};
+
+/// Whether the board's cores have any.
+static EXIST: AtomicBool = AtomicBool::new(false);
 
 /// APIAKey, APIBKey, APDAKey, APDBKey and APGAKey, two registers each. By encoding, as assemblers want the extension.
 #[derive(Default)]
@@ -22,34 +27,53 @@ macro_rules! each_key {
     }};
 }
 
-/// Whether there is pointer authentication (ID_AA64ISAR1_EL1.APA, API, GPA, GPI, ID_AA64ISAR2_EL1.APA3).
-fn exist() -> bool {
+/// Finds out whether there is pointer authentication on this core (ID_AA64ISAR1_EL1.APA, API, GPA, GPI,
+/// ID_AA64ISAR2_EL1.APA3). Before a vCPU is switched on it.
+pub fn look() {
     let (isar1, isar2) = (mrs!("id_aa64isar1_el1"), mrs!("s3_0_c0_c6_2"));
-    isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0
+    if isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0 {
+        EXIST.store(true, Relaxed);
+    }
+}
+
+fn exist() -> bool {
+    EXIST.load(Relaxed)
 }
 
 impl PointerKeys {
     /// Takes them from this core, where it has any.
+    #[inline(always)]
     pub fn save(&mut self) {
+        if exist() {
+            self.save_all();
+        }
+    }
+
+    #[inline(never)]
+    fn save_all(&mut self) {
         macro_rules! save {
             ($key:ident, $register:literal) => {
                 *$key = mrs!($register)
             };
         }
-        if exist() {
-            each_key!(save, &mut self.0);
-        }
+        each_key!(save, &mut self.0);
     }
 
     /// Gives them to this core, where it has any.
+    #[inline(always)]
     pub fn restore(&self) {
+        if exist() {
+            self.restore_all();
+        }
+    }
+
+    #[inline(never)]
+    fn restore_all(&self) {
         macro_rules! restore {
             ($key:ident, $register:literal) => {
                 msr!($register, *$key)
             };
         }
-        if exist() {
-            each_key!(restore, &self.0);
-        }
+        each_key!(restore, &self.0);
     }
 }

@@ -32,6 +32,15 @@ pub fn set(slot: Slot, at: Option<u64>) {
     }
 }
 
+/// As [`set`], where what is set is another time.
+pub fn set_anew(slot: Slot, at: Option<u64>) {
+    if let Some(cpu) = cpu::current()
+        && cpu.deadlines.get(slot) != at
+    {
+        program(cpu.deadlines.set(slot, at));
+    }
+}
+
 /// As [`set`], where that is earlier than what is set.
 pub fn set_earlier(slot: Slot, at: u64) {
     if let Some(cpu) = cpu::current() {

@@ -3,11 +3,12 @@
 //! Keys are times, virtual or the counter's, and compared like a clock's hands: those in one heap are less than 2^63 apart, and
 //! may run over the end of 64 bits.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
 use super::{TASKS, TaskId};
 
 /// Whether time `a` comes before `b`.
+#[inline]
 pub(super) fn is_before(a: u64, b: u64) -> bool {
     (a.wrapping_sub(b) as i64) < 0
 }
@@ -22,63 +23,71 @@ pub(super) struct Item {
 /// Each task at most once.
 #[derive(Debug)]
 pub(super) struct Heap {
-    items: Vec<Item>,
+    items: Box<[Item; TASKS]>,
+    len: usize,
     /// Where in `items` each task is, if it is the one there.
-    at: [u8; TASKS],
+    at: Box<[u8; TASKS]>,
 }
 
 impl Heap {
     /// Empty, and with room for all tasks.
     pub fn new() -> Self {
-        Self { items: Vec::with_capacity(TASKS), at: [0; TASKS] }
+        let nothing = Item { key: 0, id: TaskId(0) };
+        Self { items: Box::new([nothing; TASKS]), len: 0, at: Box::new([0; TASKS]) }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len == 0
     }
 
     /// The earliest.
+    #[inline]
     pub fn peek(&self) -> Option<Item> {
-        self.items.first().copied()
+        self.item(0)
     }
 
     /// All, the earliest first and the others in no order.
     pub fn iter(&self) -> impl Iterator<Item = Item> {
-        self.items.iter().copied()
+        self.items.iter().copied().take(self.len)
     }
 
     /// Puts `id`, which is not in it, where `key` belongs.
     pub fn insert(&mut self, id: TaskId, key: u64) {
-        let item = Item { key, id };
-        self.items.push(item);
-        self.rise(self.items.len() - 1, item);
+        self.len += 1;
+        self.rise(self.len - 1, Item { key, id });
     }
 
     /// Takes `id` out; whether it was in it.
     pub fn remove(&mut self, id: TaskId) -> bool {
         let at = usize::from(self.at[id.index()]);
-        if self.items.get(at).is_none_or(|item| item.id != id) {
+        if self.item(at).is_none_or(|item| item.id != id) {
             return false;
         }
-        if let Some(last) = self.items.pop()
-            && at < self.items.len()
-        {
+        self.len -= 1;
+        if at < self.len {
+            let last = self.items[self.len % TASKS];
             let at = self.sink(at, last);
             self.rise(at, last);
         }
         true
     }
 
+    /// What is at a place that is in use.
+    #[inline]
+    fn item(&self, at: usize) -> Option<Item> {
+        (at < self.len).then(|| self.items[at % TASKS])
+    }
+
     /// Moves the hole at `at` towards the root until `item` may fill it.
     fn rise(&mut self, mut at: usize, item: Item) {
         while at > 0
-            && let Some(&above) = self.items.get((at - 1) / 2)
+            && let above = self.items[(at - 1) / 2 % TASKS]
             && is_before(item.key, above.key)
         {
             self.put(at, above);
@@ -89,9 +98,9 @@ impl Heap {
 
     /// Moves the hole at `at` away from the root until `item` may be in it; where it is then.
     fn sink(&mut self, mut at: usize, item: Item) -> usize {
-        while let Some(&left) = self.items.get(2 * at + 1) {
+        while let Some(left) = self.item(2 * at + 1) {
             let (mut child, mut below) = (2 * at + 1, left);
-            if let Some(&right) = self.items.get(child + 1)
+            if let Some(right) = self.item(child + 1)
                 && is_before(right.key, left.key)
             {
                 (child, below) = (child + 1, right);
@@ -106,10 +115,8 @@ impl Heap {
     }
 
     fn put(&mut self, at: usize, item: Item) {
-        if let Some(place) = self.items.get_mut(at) {
-            *place = item;
-            self.at[item.id.index()] = at as u8;
-        }
+        self.items[at % TASKS] = item;
+        self.at[item.id.index()] = at as u8;
     }
 }
 
@@ -152,9 +159,8 @@ mod tests {
     #[test]
     fn all_tasks_of_a_board_fit_without_more_memory() {
         let mut heap = Heap::new();
-        let room = heap.items.capacity();
         (0..=u8::MAX).for_each(|id| heap.insert(TaskId(id), u64::from(id ^ 0x55)));
-        assert_eq!((heap.len(), heap.items.capacity()), (TASKS, room));
+        assert_eq!(heap.len(), TASKS);
         assert_eq!(heap.peek(), Some(Item { key: 0, id: TaskId(0x55) }));
     }
 }

@@ -6,9 +6,9 @@
 //! loads. Whatever another core has for one of them, it leaves in the core's [`Mailbox`], and kicks it. Where to, and whether at
 //! all, is told by the vCPU's [`Place`]: nobody disturbs a core for a vCPU that will look by itself when its turn comes.
 //!
-//! Who runs next is decided by weighted virtual time (as in Linux's CFS, and in "Start-time fair queueing", Goyal, Vin and
-//! Cheng, SIGCOMM 1996): the clock of a vCPU advances by what it ran over its weight, and the one whose clock is furthest
-//! behind is next. Caps, reserves and calls come before that, each bounded by what it may cost the others ([`queue`]).
+//! Who runs next is decided by weighted virtual time (as in Linux's EEVDF; Stoica et al., "Earliest eligible virtual deadline
+//! first", 1995): the clock of a vCPU advances by what it ran over its weight, and the one whose next turn would be over first by its
+//! clock is next, where the turn of one that just woke counts for nothing. Caps, reserves and calls come before that, each bounded by what it may cost the others ([`queue`]).
 //!
 //! Ideas not taken: one queue for all cores, whose lock would be taken at each exit that blocks; and stealing from another
 //! core's queue, which makes each of its decisions atomic. Here a core that has nothing to do asks, and the other hands over.
@@ -18,6 +18,7 @@
 mod heap;
 mod idle;
 mod mailbox;
+mod mean;
 mod place;
 mod queue;
 mod task;
@@ -83,8 +84,7 @@ pub struct Share {
 /// The times that all queues keep to, in ticks of the board's counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {
-    /// Within which a task that used less than its share runs after it woke, and in which each task has its turn where
-    /// they are few.
+    /// Within which a task that used less than its share runs after it woke.
     pub latency: u64,
     /// What a cap is the percentage of.
     pub window: u64,
@@ -93,6 +93,8 @@ pub struct Timing {
 impl Timing {
     /// Windows in a second.
     const WINDOWS: u64 = 10;
+    /// What a task weighs of which nothing is said.
+    const USUAL: u64 = 100;
     /// Microseconds in a second.
     const MICROS: u64 = 1_000_000;
 
@@ -100,6 +102,18 @@ impl Timing {
     pub fn new(hz: u64, micros: u32) -> Self {
         let latency = u128::from(hz) * u128::from(micros) / u128::from(Self::MICROS);
         Self { latency: (latency as u64).max(1), window: (hz / Self::WINDOWS).max(1) }
+    }
+
+    /// How long a task has the core at a time where others want it as well and none has a better claim: longer than the
+    /// latency, since who wakes does not wait for its end, and each change of hands costs caches and TLBs.
+    pub const fn slice(&self) -> u64 {
+        self.latency.saturating_mul(4)
+    }
+
+    /// The same for one that weighs less than usual: less, or it would have to wait the longer for its next.
+    fn slice_of(&self, weight: u64) -> u64 {
+        let part = self.slice().saturating_mul(weight.min(Self::USUAL)) / Self::USUAL;
+        part.max(self.granularity())
     }
 
     /// How long a task runs before another takes its place, unless it blocks.

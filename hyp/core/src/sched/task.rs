@@ -1,6 +1,7 @@
 //! One task's accounts: its virtual time, its cap and its reserve.
 
 use super::heap::is_before;
+use super::mean::Mean;
 use super::{Share, Timing};
 
 /// How it stands with a task that is not the current one.
@@ -30,8 +31,13 @@ pub(super) struct Task<T> {
     rest: u64,
     cap: Option<Cap>,
     pub reserve: Option<Reserve>,
-    /// How far behind the others' virtual time it may be when it wakes: as if it had half the latency to its credit.
+    /// By how much it goes on in half the latency.
     pub credit: u128,
+    /// How long it has the core at a time, in ticks, and by how much it goes on meanwhile.
+    pub slice: u64,
+    turn: u64,
+    /// Up to this virtual time it has just woken.
+    fresh_until: u128,
 }
 
 impl<T> Task<T> {
@@ -49,6 +55,7 @@ impl<T> Task<T> {
     pub fn new(task: T, share: Share, timing: &Timing, virt: u128, now: u64) -> Self {
         let weight = u64::from(share.weight.max(1));
         let credit = u128::from(timing.latency / 2) << Self::FRACTION;
+        let slice = timing.slice_of(weight);
         Self {
             task,
             state: State::Blocked,
@@ -62,34 +69,74 @@ impl<T> Task<T> {
                 .map(|percent| Cap::new(percent, timing, now)),
             reserve: share.reserve.map(|percent| Reserve::new(percent, timing, now)),
             credit: credit / u128::from(weight),
+            slice,
+            turn: (slice.min(Self::LONGEST) << Self::FRACTION) / weight,
+            fresh_until: 0,
         }
     }
 
-    /// It ran from `since` to `now`: its virtual time then.
-    pub fn charge(&mut self, since: u64, now: u64) -> u128 {
+    /// It ran from `since` to `now`: its virtual time goes on, and with it the `mean`.
+    #[inline]
+    pub fn charge(&mut self, since: u64, now: u64, mean: &mut Mean) {
         let ran = now.wrapping_sub(since).min(Self::LONGEST);
         let work = (ran << Self::FRACTION).saturating_add(self.rest);
         self.rest = work % self.weight;
         self.virt = self.virt.saturating_add(u128::from(work / self.weight));
+        mean.advance(work - self.rest);
         if let Some(cap) = &mut self.cap {
             cap.charge(since, now);
         }
         if let Some(reserve) = &mut self.reserve {
             reserve.charge(ran, now);
         }
-        self.virt
     }
 
-    /// Forgets what it is further ahead of the others, whose virtual time is `base`, than it can be held to.
-    pub fn forgive(&mut self, base: u128) {
-        let furthest = base.saturating_add(self.credit.saturating_mul(Self::FURTHEST));
+    /// Forgets what it is further ahead of the others, whose virtual time is `mean`, than it can be held to.
+    pub fn forgive(&mut self, mean: u128) {
+        let furthest = mean.saturating_add(self.credit.saturating_mul(Self::FURTHEST));
         self.virt = self.virt.min(furthest);
     }
 
-    /// It becomes ready after it was not, at `now` and the others' virtual time `base`: what it left unused is gone, but
-    /// for its credit.
-    pub fn wake(&mut self, now: u64, base: u128) {
-        self.virt = self.virt.max(base.saturating_sub(self.credit));
+    /// By its virtual time, when it is to have had its next turn. One that has just woken goes before those that ran on.
+    #[inline]
+    pub fn due(&self) -> u64 {
+        let turn = if self.is_fresh() { 0 } else { self.turn };
+        (self.virt as u64).wrapping_add(turn)
+    }
+
+    /// The same for the turn that it is given now, against which others have to hold theirs.
+    #[inline]
+    pub fn due_now(&self) -> u64 {
+        match self.is_fresh() {
+            true => self.fresh_until as u64,
+            false => (self.virt as u64).wrapping_add(self.turn),
+        }
+    }
+
+    /// How long its next turn is, in ticks: one that has just woken has used up its credit then.
+    #[inline]
+    pub fn next_turn(&self) -> u64 {
+        match self.is_fresh() {
+            true => self.fresh_ticks(),
+            false => self.slice,
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.virt < self.fresh_until
+    }
+
+    fn fresh_ticks(&self) -> u64 {
+        let virt = self.fresh_until.saturating_sub(self.virt) as u64;
+        virt.saturating_mul(self.weight).div_ceil(1 << Self::FRACTION)
+    }
+
+    /// It becomes ready after it was not, at `now` and the others' virtual time `mean`: what it left unused is gone, but
+    /// for a turn, which may have been its due when it blocked.
+    pub fn wake(&mut self, now: u64, mean: u128) {
+        let furthest = self.credit.max(u128::from(self.turn));
+        self.virt = self.virt.max(mean.saturating_sub(furthest));
+        self.fresh_until = self.virt.saturating_add(self.credit);
         if let Some(reserve) = &mut self.reserve {
             reserve.wake(now);
         }

@@ -7,7 +7,7 @@ use core::sync::atomic::{
 
 use super::routes::Routes;
 use super::{
-    BY_SOURCE, LOOK, ListRegisters, RECALL, SGI_NEWS, Vgic, VgicCpu, both, lr, members, spis,
+    BY_SOURCE, LOOK, ListRegisters, RECALL, SGI_NEWS, Vgic, VgicCpu, both, hcr, lr, members, spis,
 };
 use crate::addr::{VcpuId, VcpuSet};
 
@@ -96,7 +96,37 @@ impl Vgic {
     /// core's, which the other needs: of those that are pending nothing is kept, for their lines stay asserted until the
     /// guest has seen to them, and they come again when the vCPU's timers are back; those that the guest has begun and not
     /// ended are its [`VgicCpu::twins`]. Afterwards [`VgicCpu::take_deactivations`] has what must not stay active here.
+    ///
+    /// The list registers are empty and the virtual interface is on when this returns and when [`Vgic::take_up`] is called.
+    #[inline]
     pub fn set_aside(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
+        if self.is_calm(me, lrs) {
+            self.retire(me, u32::MAX);
+            self.off.fetch_or(VcpuSet::only(me.id).0, Relaxed);
+            return VcpuSet::EMPTY;
+        }
+        self.set_aside_slowly(me, lrs)
+    }
+
+    /// The vCPU has a core again.
+    #[inline]
+    pub fn take_up(&self, me: &VgicCpu) {
+        // Before the requests are read: one that comes in between shows again.
+        self.off.fetch_and(!VcpuSet::only(me.id).0, Relaxed);
+    }
+
+    /// Whether nothing is in the list registers, wanted back from them, or to be told to others.
+    fn is_calm(&self, me: &VgicCpu, lrs: &impl ListRegisters) -> bool {
+        let cpu = self.shared(me.id);
+        me.used & !lrs.empty() == 0
+            && !me.overflowing()
+            && spis(me.resident) == 0
+            && cpu.bank.hw.get() | me.owed == 0
+            && cpu.news.load(Relaxed) & RECALL == 0
+    }
+
+    #[inline(never)]
+    fn set_aside_slowly(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
         let mut routes = self.routes.lock();
         let kick = self.rebuild_locked(me, lrs, &mut routes, 0);
         let cpu = self.shared(me.id);
@@ -104,6 +134,7 @@ impl Vgic {
         // Nothing of it is in a list register, so nobody needs to wait until it folds.
         self.off.fetch_or(VcpuSet::only(me.id).0, Relaxed);
         cpu.news.fetch_or(LOOK, Relaxed);
+        lrs.set_control(hcr::EN);
         kick
     }
 

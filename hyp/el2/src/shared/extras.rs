@@ -20,6 +20,8 @@ pub struct Extras {
     debug_control: u64,
     uses_debug: bool,
     uses_monitors: bool,
+    /// MDCR_EL2's traps that follow from this.
+    traps: u64,
     debug: Breakpoints,
     monitors: Monitors,
 }
@@ -64,8 +66,9 @@ impl Extras {
     }
 
     /// Takes the registers from this core, and leaves those at their reset that others do not fetch.
-    pub fn save(&mut self) {
-        if !fp::traps() {
+    #[inline(always)]
+    pub fn save(&mut self, with_fp: bool) {
+        if with_fp {
             self.fp.save();
         }
         self.keys.save();
@@ -81,12 +84,9 @@ impl Extras {
     }
 
     /// Gives them to this core; SIMD and floating point trap unless they are `here` already.
+    #[inline(always)]
     pub fn restore(&self, here: bool) {
-        if here {
-            fp::allow();
-        } else {
-            fp::trap();
-        }
+        fp::set_trap(!here);
         self.keys.restore();
         msr!("mdscr_el1", self.debug_control);
         if self.uses_debug {
@@ -95,7 +95,7 @@ impl Extras {
         if self.uses_monitors {
             self.monitors.restore();
         }
-        self.trap_unused();
+        self.trap();
     }
 
     /// Fetches SIMD and floating point, which trapped.
@@ -104,18 +104,21 @@ impl Extras {
         self.fp.load();
     }
 
-    fn trap_unused(&self) {
+    /// Has this core trap what the vCPU does not use.
+    #[inline(always)]
+    fn trap(&self) {
         let before = mrs!("mdcr_el2");
-        let mut traps = before & !(TRAP_MONITORS | TRAP_DEBUG);
-        if !self.uses_debug {
-            traps |= TRAP_DEBUG;
+        if before & (TRAP_MONITORS | TRAP_DEBUG) != self.traps {
+            msr!("mdcr_el2", before & !(TRAP_MONITORS | TRAP_DEBUG) | self.traps);
         }
+    }
+
+    fn trap_unused(&mut self) {
+        self.traps = if self.uses_debug { 0 } else { TRAP_DEBUG };
         if !self.uses_monitors && id::has_pmu() {
-            traps |= TRAP_MONITORS;
+            self.traps |= TRAP_MONITORS;
         }
-        if traps != before {
-            msr!("mdcr_el2", traps);
-        }
+        self.trap();
     }
 
     /// An access trapped that may be to a register that is not used yet. `value` is what a write writes.

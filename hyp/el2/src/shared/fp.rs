@@ -48,9 +48,14 @@ pub fn traps() -> bool {
     mrs!("cptr_el2") & TFP != 0
 }
 
-/// Makes them trap once a guest runs.
-pub fn trap() {
-    msr!("cptr_el2", mrs!("cptr_el2") | TFP);
+/// Makes them trap, or not, once a guest runs.
+#[inline(always)]
+pub fn set_trap(trap: bool) {
+    let before = mrs!("cptr_el2");
+    let control = if trap { before | TFP } else { before & !TFP };
+    if control != before {
+        msr!("cptr_el2", control);
+    }
 }
 
 /// Lets them be used from here on.

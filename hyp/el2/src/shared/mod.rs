@@ -84,6 +84,16 @@ pub fn serve(me: CpuId) -> ! {
     }
 }
 
+/// The first of two times.
+#[inline(always)]
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
+    }
+}
+
 /// A guest of which no vCPU has run.
 const NOBODY: u8 = u8::MAX;
 
@@ -99,6 +109,8 @@ struct Core {
     fp: Option<TaskId>,
     /// Which vCPU of each guest ran here last.
     last: [u8; tessera_core::config::MAX_GUESTS],
+    /// The time, where it was read just now.
+    now: Option<u64>,
     /// Whether a guest's WFE traps.
     spinning_traps: bool,
     /// When the first of the guests has something to do by the clock.
@@ -134,6 +146,7 @@ impl Core {
             loaded: None,
             fp: None,
             last: [NOBODY; _],
+            now: None,
             spinning_traps: false,
             watch_at: None,
         }
@@ -141,10 +154,13 @@ impl Core {
 
     /// Finds out who runs now, and lets it.
     fn turn(&mut self) {
-        if self.mailbox.any() {
-            self.take_mail();
-        }
-        let now = El2.now();
+        let now = match self.now.take() {
+            Some(now) if !self.mailbox.any() => now,
+            _ => {
+                self.take_mail();
+                El2.now()
+            }
+        };
         if self.watch_at.is_some_and(|at| at <= now) {
             self.watch(now);
         }
@@ -156,12 +172,12 @@ impl Core {
             Decision::Run { id, until } => (Some(id), until),
             Decision::Idle { until } => (None, until),
         };
-        let mut until = until.into_iter().chain(self.watch_at).min();
+        let mut until = earlier(until, self.watch_at);
         if chosen.is_some_and(|id| self.loaded != Some(id)) {
             // Of one that waits, the core has a timer less, and the queue one more.
-            until = until.into_iter().chain(self.unload()).min();
+            until = earlier(until, self.unload());
         }
-        timer::set(Slot::Guest, until);
+        timer::set_anew(Slot::Guest, until);
         self.preempted(chosen, now);
         match chosen {
             Some(id) => self.give(id, now),
@@ -230,6 +246,7 @@ impl Core {
         task.seat.vcpu.observed.usage.blocks(now);
         self.queue.block(now, None);
         self.current = None;
+        self.now = Some(now);
     }
 
     /// Does what the guest's life asks of a vCPU that is off. This core's registers are nobody's, for it may take interrupts.
@@ -265,6 +282,9 @@ impl Core {
 
     /// Takes what others left.
     fn take_mail(&mut self) {
+        if !self.mailbox.any() {
+            return;
+        }
         let mail = self.mailbox.take();
         let now = El2.now();
         for id in mail.woken() {
@@ -318,8 +338,11 @@ impl Core {
 
     /// The guest of `id` may have something to do by the clock.
     fn mind_watch(&mut self, id: TaskId) {
-        let watch_at = self.queue.task_mut(id).and_then(|task| task.seat.watch_at);
-        self.watch_at = self.watch_at.into_iter().chain(watch_at).min();
+        if let Some(task) = self.queue.task_mut(id)
+            && task.seat.watch_at.is_some()
+        {
+            self.watch_at = earlier(self.watch_at, task.seat.watch_at);
+        }
     }
 
     /// Gives this core the registers of `id`; those that it has are nobody's.
@@ -327,9 +350,7 @@ impl Core {
         let arrival =
             Arrival { stale: self.comes_behind_a_sibling(id), has_fp: self.fp == Some(id) };
         let Some(task) = self.queue.task_mut(id) else { return };
-        let Some(vm) = task.seat.vm.clone() else { return };
-        let vcpu = &mut task.seat.vcpu;
-        task.state.restore(&vm, vcpu, arrival);
+        task.load(arrival);
         self.loaded = Some(id);
     }
 
@@ -344,14 +365,12 @@ impl Core {
     /// first of them goes off.
     fn unload(&mut self) -> Option<u64> {
         let id = self.loaded.take()?;
+        let waits = self.current != Some(id);
         let task = self.queue.task_mut(id)?;
-        let vm = task.seat.vm.clone()?;
-        let used_fp = !fp::traps();
-        task.state.save(&vm, &mut task.seat.vcpu);
-        if used_fp {
+        if task.unload() {
             self.fp = Some(id);
         }
-        if self.current == Some(id) {
+        if !waits {
             return None;
         }
         let deadline = task.state.deadline(&task.seat.vcpu);
@@ -374,9 +393,7 @@ impl Core {
         self.found_work();
         let Some(id) = self.loaded else { return interrupt::while_idle(None) };
         let Some(task) = self.queue.task_mut(id) else { return };
-        let Some(vm) = task.seat.vm.clone() else { return };
-        interrupt::while_idle(Some((&vm, &mut task.seat.vcpu)));
-        if task.has_interrupt() || task.has_news() {
+        if task.while_idle() {
             self.woken(id, El2.now());
         }
     }

@@ -103,8 +103,7 @@ impl Core {
             let parcel = parcels(self.me).lock().pop();
             let Some(parcel) = parcel else { break };
             let id = self.queue.adopt(parcel, now);
-            let watch_at = self.queue.task_mut(id).and_then(|task| task.seat.watch_at);
-            self.watch_at = self.watch_at.into_iter().chain(watch_at).min();
+            self.mind_watch(id);
         }
     }
 }

@@ -17,24 +17,39 @@ use crate::hw::El2;
 use crate::sysreg::{mrs, msr};
 use crate::{barrier, el1, interrupt, timer, tlb};
 
-/// Declares a set of registers that is read and written as one.
+/// Declares a set of registers that is read and written as one, by two at a time.
 macro_rules! register_set {
-    ($(#[$doc:meta])* $set:ident { $($field:ident = $register:literal,)* }) => {
+    ($(#[$doc:meta])* $set:ident { $($field:ident = $register:literal, $second:ident = $other:literal,)* }) => {
         $(#[$doc])*
         #[derive(Default)]
+        #[repr(C)]
         struct $set {
-            $($field: u64,)*
+            $($field: u64, $second: u64,)*
         }
 
         impl $set {
             #[inline(always)]
             fn save(&mut self) {
-                $(self.$field = mrs!($register);)*
+                // SAFETY: it stores to the fields, which are exclusively ours, in their order, and reads registers.
+                unsafe {
+                    core::arch::asm!(
+                        $(concat!("mrs {a}, ", $register), concat!("mrs {b}, ", $other), "stp {a}, {b}, [{at}], #16",)*
+                        at = inout(reg) core::ptr::from_mut(self) => _, a = out(reg) _, b = out(reg) _,
+                        options(nostack, preserves_flags),
+                    );
+                }
             }
 
             #[inline(always)]
             fn restore(&self) {
-                $(msr!($register, self.$field);)*
+                // SAFETY: it loads the fields, in their order, and writes registers that are a guest's.
+                unsafe {
+                    core::arch::asm!(
+                        $("ldp {a}, {b}, [{at}], #16", concat!("msr ", $register, ", {a}"), concat!("msr ", $other, ", {b}"),)*
+                        at = inout(reg) core::ptr::from_ref(self) => _, a = out(reg) _, b = out(reg) _,
+                        options(nostack, preserves_flags),
+                    );
+                }
             }
         }
     };
@@ -98,9 +113,10 @@ const ENABLE: u64 = 1 << 0;
 const IMASK: u64 = 1 << 1;
 
 impl State {
-    /// Takes the vCPU's registers from this core, on which nothing of it is left that could interrupt or be walked.
+    /// Takes the vCPU's registers from this core, on which nothing of it is left that could interrupt or be walked; SIMD and
+    /// floating point where they are there (`with_fp`).
     #[inline(never)]
-    pub fn save(&mut self, vm: &Vm, vcpu: &mut Vcpu) {
+    pub fn save(&mut self, vm: &Vm, vcpu: &mut Vcpu, with_fp: bool) {
         // Its line is down before its interrupt is made inactive, or that would be pending at once, and another's.
         self.timer_control = mrs!("cntv_ctl_el0") & (ENABLE | IMASK);
         timer::init();
@@ -110,7 +126,7 @@ impl State {
             timer::set(Slot::Vcpu, None);
         }
         self.el1.save();
-        self.extras.save();
+        self.extras.save(with_fp);
         // Before another's registers come: a walk of a mixture would go nowhere (Cortex-A72 erratum 1319367).
         el1::leave_address_space();
     }
@@ -123,6 +139,7 @@ impl State {
         self.el1.restore();
         self.extras.restore(arrival.has_fp);
         self.gic.restore();
+        vm.vgic.take_up(&vcpu.vgic);
         let twins = vcpu.vgic.twins();
         if twins != 0 {
             interrupt::activate(twins);
@@ -146,6 +163,6 @@ impl State {
         let virtual_timer =
             compare.and_then(|at| at.checked_add(vcpu.clock.offset().unwrap_or(u64::MAX)));
         let physical_timer = vcpu.timer.physical_deadline(&vcpu.clock);
-        virtual_timer.into_iter().chain(physical_timer).min()
+        super::earlier(virtual_timer, physical_timer)
     }
 }

@@ -17,7 +17,7 @@ use tessera_core::sched::{Mailbox, TaskId};
 use tessera_core::vm::Vm;
 
 use super::extras::FirstUse;
-use super::state::State;
+use super::state::{Arrival, State};
 use super::{PLACES, fp};
 use crate::gic::{self, ListRegisters};
 use crate::hw::El2;
@@ -103,9 +103,31 @@ impl Task {
     }
 
     /// Whether an interrupt waits for a vCPU whose registers are this core's.
-    pub fn has_interrupt(&self) -> bool {
-        let Some(vm) = &self.seat.vm else { return false };
+    pub fn has_interrupt(&self, vm: &Vm) -> bool {
         vm.vgic.has_pending(&self.seat.vcpu.vgic, &ListRegisters)
+    }
+
+    /// Handles what ended the sleep of this core, which has the vCPU's registers while it waits; whether it has something to
+    /// do.
+    pub fn while_idle(&mut self) -> bool {
+        let Seat { vm: Some(vm), vcpu, .. } = &mut self.seat else { return false };
+        interrupt::while_idle(Some((vm, vcpu)));
+        vm.vgic.has_pending(&vcpu.vgic, &ListRegisters) || vm.attention.any()
+    }
+
+    /// Gives this core the vCPU's registers.
+    pub fn load(&mut self, arrival: Arrival) {
+        let Seat { vm: Some(vm), vcpu, .. } = &mut self.seat else { return };
+        self.state.restore(vm, vcpu, arrival);
+    }
+
+    /// Takes them from this core. Whether SIMD and floating point are among them.
+    pub fn unload(&mut self) -> bool {
+        let used_fp = !fp::traps();
+        if let Seat { vm: Some(vm), vcpu, .. } = &mut self.seat {
+            self.state.save(vm, vcpu, used_fp);
+        }
+        used_fp
     }
 
     /// Switches the vCPU on, at `start`: this core's registers are nobody's.
@@ -148,13 +170,13 @@ impl Task {
 
     /// Runs the vCPU, whose registers are this core's.
     pub fn go(&mut self, mailbox: &Mailbox) -> Left {
-        let Some(vm) = self.seat.vm.clone() else { return Left::Off(None) };
-        if (vm.attention.any() || !matches!(self.power, Power::On))
-            && let Some(left) = self.attend(&vm)
-        {
-            return left;
-        }
-        self.run(&vm, mailbox)
+        // Not cloned, which would be atomic.
+        let Some(vm) = self.seat.vm.take() else { return Left::Off(None) };
+        let seldom = vm.attention.any() || !matches!(self.power, Power::On);
+        let left = if seldom { self.attend(&vm) } else { None };
+        let left = left.unwrap_or_else(|| self.run(&vm, mailbox));
+        self.seat.vm = Some(vm);
+        left
     }
 
     /// What is seldom, before the vCPU runs on: how the turn ends, where it does not.
@@ -224,6 +246,16 @@ impl Task {
             if machine::answered_at_once(vcpu, &exit) || self.fetched(&exit) {
                 continue;
             }
+            if let Exit::Wfx(event) = exit {
+                el1::advance();
+                let cause = if event { Cause::Wfe } else { Cause::Wfi };
+                self.seat.vcpu.observed.exits.count(cause);
+                match event {
+                    true => return Left::Yields,
+                    false if !self.has_interrupt(vm) => return Left::Waits,
+                    false => continue,
+                }
+            }
             let vcpu = &mut self.seat.vcpu;
             match machine::handle(vm, vcpu, exit, &El2, &mut lrs, &mut next) {
                 Ended::Resume => {}
@@ -279,14 +311,10 @@ impl Task {
     /// What exits are seldom about: how the turn ends, where it does.
     #[inline(never)]
     fn unusual(&mut self, vm: &Vm, next: Next) -> Option<Left> {
-        if next == Next::Yield {
-            el1::advance();
-            return Some(Left::Yields);
-        }
         match main_loop::unusual(vm, &mut self.seat.vcpu, next) {
             Unusual::GoOn => None,
             Unusual::Wait(resume) => {
-                let at_once = self.has_interrupt();
+                let at_once = self.has_interrupt(vm);
                 match resume {
                     Some(start) if at_once => {
                         self.begin_anew(vm, start);

@@ -8,9 +8,10 @@
 //! 2. A *called* task is next, so that what is asked of its guest is done soon. All calls together get no more than a ninth of
 //!    the core by this: what a guest does to have itself called again and again is of no use to it.
 //! 3. A task that has had less than its *reserve* is next, in pieces of about twice the granularity.
-//! 4. Else it is the one whose virtual time is furthest behind. It has the core for its *slice*, its part of the latency, and
-//!    longer where its time is still behind the others'. A task that wakes is behind those that ran on, but by no more than
-//!    half the latency's worth: so it has the core once the current one has had it for the granularity, and does not keep it.
+//! 4. Else it is the one whose next turn would be over first by its virtual time. It has the core for a *slice*, four times the
+//!    latency. The turn of a task that just woke counts for nothing until it ran for half the latency, and its time is behind
+//!    the others', but by no more than a slice's worth: so it has the core once the current one has had it for the
+//!    granularity, and does not keep it.
 //! 5. A *capped* task that has used its budget is out of it until the window's end.
 //!
 //! Nothing here takes longer the more tasks there are, but for the depth of a heap; where the current task goes on, no heap
@@ -19,9 +20,9 @@
 mod turn;
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use super::heap::{Heap, is_before};
+use super::mean::Mean;
 use super::task::{State, Task};
 use super::{Share, TASKS, TaskId, TaskSet, Timing};
 use turn::Current;
@@ -32,13 +33,13 @@ pub use turn::Decision;
 pub struct RunQueue<T> {
     timing: Timing,
     /// By their numbers. Boxed, so that one moves to another core without a copy, and nothing is allocated for it.
-    tasks: Vec<Option<Box<Task<T>>>>,
+    tasks: Box<[Option<Box<Task<T>>>; TASKS]>,
     count: usize,
     current: Option<Current>,
-    /// Ready tasks by their virtual times.
+    /// Ready tasks by when their next turns are over, of virtual time.
     ready: Heap,
-    /// The sum of their weights.
-    load: u64,
+    /// The virtual time of these and the current one.
+    mean: Mean,
     /// Those of them that have a reserve, by their clocks.
     reserved: Heap,
     /// Blocked tasks by their timers, and throttled ones by the ends of their windows.
@@ -51,8 +52,6 @@ pub struct RunQueue<T> {
     calls_from: u64,
     /// Until when all is charged.
     pub(super) now: u64,
-    /// The virtual time that no ready task was behind when it became ready, but for its credit. It never goes back.
-    base: u128,
 }
 
 /// A task on its way to another core.
@@ -81,31 +80,28 @@ impl<T> RunQueue<T> {
     pub fn new(timing: Timing) -> Self {
         Self {
             timing,
-            tasks: (0..TASKS).map(|_| None).collect(),
+            tasks: Box::new([const { None }; TASKS]),
             count: 0,
             current: None,
             ready: Heap::new(),
-            load: 0,
+            mean: Mean::new(Self::ORIGIN),
             reserved: Heap::new(),
             alarms: Heap::new(),
             called: TaskSet::EMPTY,
             last_called: TaskId(u8::MAX),
             calls_from: 0,
             now: 0,
-            base: Self::ORIGIN,
         }
     }
 
     /// Adds `task` as `id`, which is in no queue. It is blocked.
     pub fn add(&mut self, id: TaskId, share: Share, task: T) {
-        let task = Task::new(task, share, &self.timing, self.base, self.now);
+        let task = Task::new(task, share, &self.timing, self.mean.get(), self.now);
         self.put(id, Box::new(task));
     }
 
     fn put(&mut self, id: TaskId, task: Box<Task<T>>) {
-        if let Some(place) = self.tasks.get_mut(id.index())
-            && place.replace(task).is_none()
-        {
+        if self.tasks[id.index()].replace(task).is_none() {
             self.count += 1;
         }
     }
@@ -137,16 +133,16 @@ impl<T> RunQueue<T> {
 
     /// All tasks, by their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (TaskId, &T)> {
-        let numbered = (0..=u8::MAX).map(TaskId).zip(&self.tasks);
+        let numbered = (0..=u8::MAX).map(TaskId).zip(self.tasks.iter());
         numbered.filter_map(|(id, task)| Some((id, &task.as_ref()?.task)))
     }
 
     fn task(&self, id: TaskId) -> Option<&Task<T>> {
-        self.tasks.get(id.index())?.as_deref()
+        self.tasks[id.index()].as_deref()
     }
 
     fn entry(&mut self, id: TaskId) -> Option<&mut Task<T>> {
-        self.tasks.get_mut(id.index())?.as_deref_mut()
+        self.tasks[id.index()].as_deref_mut()
     }
 
     fn state(&self, id: TaskId) -> Option<State> {
@@ -181,10 +177,13 @@ impl<T> RunQueue<T> {
         self.charge(now);
         self.close_turn();
         if let Some(Current { id, .. }) = self.current.take()
-            && let Some(task) = self.entry(id)
+            && let Some(task) = self.tasks[id.index()].as_deref_mut()
         {
             task.state = State::Blocked;
-            self.set_timer(id, timer);
+            self.mean.leave(task.virt, task.weight);
+            if timer.is_some() {
+                self.set_timer(id, timer);
+            }
         }
     }
 
@@ -221,18 +220,19 @@ impl<T> RunQueue<T> {
     /// which `may` says so, the one that would wait longest. Looks at all.
     pub fn hand_over(&mut self, now: u64, may: impl Fn(TaskId, &T) -> bool) -> Option<Parcel<T>> {
         self.charge(now);
-        let base = self.base as u64;
+        let mean = self.mean.settle();
         let may = |id: TaskId| {
             let task = self.task(id).filter(|task| task.reserve.is_none());
             !self.called.contains(id) && task.is_some_and(|task| may(id, &task.task))
         };
         let all = self.ready.iter().filter(|item| may(item.id));
-        let id = all.max_by_key(|item| item.key.wrapping_sub(base) as i64)?.id;
+        let id = all.max_by_key(|item| item.key.wrapping_sub(mean as u64) as i64)?.id;
         self.leave(id);
-        let mut task = self.tasks.get_mut(id.index())?.take()?;
+        let mut task = self.tasks[id.index()].take()?;
         self.count -= 1;
+        self.mean.leave(task.virt, task.weight);
         // Virtual time means nothing on another core but relative to the others'.
-        task.virt = (task.virt + Self::ORIGIN).saturating_sub(self.base);
+        task.virt = (task.virt + Self::ORIGIN).saturating_sub(mean);
         Some(Parcel { id, task })
     }
 
@@ -240,43 +240,39 @@ impl<T> RunQueue<T> {
     pub fn adopt(&mut self, parcel: Parcel<T>, now: u64) -> TaskId {
         self.charge(now);
         let Parcel { id, mut task } = parcel;
-        task.virt = (task.virt + self.base).saturating_sub(Self::ORIGIN);
+        task.virt = (task.virt + self.mean.settle()).saturating_sub(Self::ORIGIN);
+        self.mean.join(task.virt, task.weight);
         self.put(id, task);
         self.enter(id);
         self.end_turn_for(id);
         id
     }
 
-    /// Charges the current task until `now`, and moves the base on.
+    /// Charges the current task until `now`.
+    #[inline]
     pub(super) fn charge(&mut self, now: u64) {
         let since = self.now;
         if !is_before(since, now) {
             return;
         }
         self.now = now;
-        let base = self.base;
-        let first = self.ready.peek().and_then(|first| Some(self.task(first.id)?.virt));
-        if let Some(id) = self.current()
-            && let Some(task) = self.entry(id)
+        if let Some(current) = &self.current
+            && let Some(task) = self.tasks[current.id.index()].as_deref_mut()
         {
-            let virt = task.charge(since, now);
-            let base = base.max(first.map_or(virt, |first| first.min(virt)));
-            task.forgive(base);
-            self.base = base;
-        } else {
-            self.base = base.max(first.unwrap_or(base));
+            task.charge(since, now, &mut self.mean);
         }
     }
 
     /// `id`, which was blocked or throttled, wants the core.
     fn rise(&mut self, id: TaskId) {
-        let (now, base) = (self.now, self.base);
-        let Some(task) = self.entry(id) else { return };
-        task.wake(now, base);
+        let now = self.now;
+        let Some(task) = self.tasks[id.index()].as_deref_mut() else { return };
+        task.wake(now, self.mean.settle());
         if let Some(end) = task.throttled(now) {
             task.state = State::Throttled;
             return self.alarms.insert(id, end);
         }
+        self.mean.join(task.virt, task.weight);
         self.enter(id);
         self.end_turn_for(id);
     }
@@ -285,10 +281,9 @@ impl<T> RunQueue<T> {
     fn enter(&mut self, id: TaskId) {
         let Some(task) = self.entry(id) else { return };
         task.state = State::Ready;
-        let (virt, weight) = (task.virt as u64, task.weight);
+        let due = task.due();
         let clock = task.reserve.as_ref().map(|reserve| reserve.clock);
-        self.ready.insert(id, virt);
-        self.load += weight;
+        self.ready.insert(id, due);
         if let Some(clock) = clock {
             self.reserved.insert(id, clock);
         }
@@ -296,11 +291,10 @@ impl<T> RunQueue<T> {
 
     /// `id` waits for nothing any more.
     fn leave(&mut self, id: TaskId) {
-        if self.ready.remove(id) {
-            self.load -= self.task(id).map_or(0, |task| task.weight);
+        self.ready.remove(id);
+        if !self.reserved.is_empty() {
             self.reserved.remove(id);
         }
-        self.alarms.remove(id);
         self.called.remove(id);
     }
 }

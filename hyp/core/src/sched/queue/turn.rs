@@ -26,7 +26,7 @@ pub(super) enum Why {
     Called,
     /// It had less than its reserve.
     Reserve,
-    /// Its virtual time was furthest behind.
+    /// It was its turn.
     Fair,
 }
 
@@ -41,6 +41,8 @@ pub(super) struct Current {
     from: u64,
     /// When this turn ends, if anybody else wants the core.
     until: u64,
+    /// The same by its virtual time, where it has the core as its fair share: who is to have had a turn by then goes first.
+    due: u64,
     /// Whether it wants to let others go first.
     yields: bool,
 }
@@ -61,7 +63,9 @@ impl<T> RunQueue<T> {
     /// Decides who has the core from `now` on. `woke` is told who was blocked and is not any more, as its timer went off.
     pub fn pick(&mut self, now: u64, mut woke: impl FnMut(TaskId, &mut T)) -> Decision {
         self.charge(now);
-        self.ring(&mut woke);
+        if self.alarms.peek().is_some_and(|alarm| !is_before(now, alarm.key)) {
+            self.ring(&mut woke);
+        }
         if !self.goes_on() {
             self.change();
         }
@@ -69,6 +73,7 @@ impl<T> RunQueue<T> {
     }
 
     /// Ends the waits whose time has come.
+    #[inline(never)]
     fn ring(&mut self, woke: &mut impl FnMut(TaskId, &mut T)) {
         while let Some(alarm) = self.alarms.peek()
             && !is_before(self.now, alarm.key)
@@ -110,10 +115,26 @@ impl<T> RunQueue<T> {
     }
 
     /// The turn of the current task is over.
+    #[inline]
     pub(super) fn close_turn(&mut self) {
-        if let Some(Current { why: Why::Called, from, .. }) = self.current {
+        if let Some(Current { why: Why::Called | Why::Reserve, .. }) = self.current {
+            self.close_special_turn();
+        }
+    }
+
+    #[inline(never)]
+    fn close_special_turn(&mut self) {
+        let Some(Current { id, why, from, .. }) = self.current else { return };
+        if why == Why::Called {
             let ran = self.now.wrapping_sub(from);
             self.calls_from = self.now.wrapping_add(ran.saturating_mul(Self::CALLS));
+        }
+        // What it got by such a turn is held against it for a while only.
+        let mean = self.mean.settle();
+        if let Some(task) = self.tasks[id.index()].as_deref_mut() {
+            self.mean.leave(task.virt, task.weight);
+            task.forgive(mean);
+            self.mean.join(task.virt, task.weight);
         }
     }
 
@@ -121,16 +142,20 @@ impl<T> RunQueue<T> {
     fn throttle(&mut self) {
         let now = self.now;
         if let Some(id) = self.current()
-            && let Some(task) = self.entry(id)
+            && let Some(task) = self.tasks[id.index()].as_deref_mut()
             && let Some(end) = task.throttled(now)
         {
             task.state = State::Throttled;
+            self.mean.leave(task.virt, task.weight);
             self.alarms.insert(id, end);
             self.current = None;
         }
     }
 
     fn next_called(&self) -> Option<TaskId> {
+        if self.called.is_empty() {
+            return None;
+        }
         let alone = self.current.is_none() && self.ready.is_empty();
         let id = self.called.after(self.last_called)?;
         (alone || !is_before(self.now, self.calls_from)).then_some(id)
@@ -157,17 +182,17 @@ impl<T> RunQueue<T> {
         if current.yields {
             return self.sibling(current.id).or(first).or(Some(current.id));
         }
-        let virt = |id: TaskId| self.task(id).map(|task| task.virt);
-        let behind = |first: &TaskId| virt(*first) <= virt(current.id);
-        first.filter(behind).or(Some(current.id))
+        let due = self.task(current.id).map_or(0, |task| task.due());
+        let goes_first = self.ready.peek().is_some_and(|first| !is_before(due, first.key));
+        first.filter(|_| goes_first).or(Some(current.id))
     }
 
     /// The sibling of `id` that is to go before whoever is first in the queue.
     fn sibling(&self, id: TaskId) -> Option<TaskId> {
-        let first = self.task(self.ready.peek()?.id)?.virt;
+        let mean = self.mean.get();
         let order = |sibling: TaskId| {
             let task = self.task(sibling).filter(|task| task.state == State::Ready)?;
-            let near = task.virt <= first.saturating_add(task.credit);
+            let near = task.virt <= mean.saturating_add(task.credit);
             near.then_some((!task.preferred, task.virt, sibling))
         };
         id.siblings().filter_map(order).min().map(|(.., sibling)| sibling)
@@ -182,41 +207,45 @@ impl<T> RunQueue<T> {
             Some(current) => self.enter(current.id),
             None => {}
         }
-        self.leave(id);
         if why == Why::Called {
-            self.last_called = id;
+            self.fetch_called(id);
         }
+        self.leave(id);
         let Some(task) = self.entry(id) else { return };
         task.state = State::Current;
         task.preferred = false;
-        let until = match (why, &task.reserve) {
-            (Why::Called, _) => now.wrapping_add(self.timing.granularity()),
-            (Why::Reserve, Some(reserve)) => reserve.ends_at(now),
-            _ => now.wrapping_add(self.slice(id)),
+        let due = task.due_now();
+        let turn = match (why, &task.reserve) {
+            (Why::Called, _) => None,
+            (Why::Reserve, Some(reserve)) => Some(reserve.ends_at(now)),
+            _ => Some(now.wrapping_add(task.next_turn())),
         };
-        self.current = Some(Current { id, why, since, from: now, until, yields: false });
+        let until = turn.unwrap_or(now.wrapping_add(self.timing.granularity()));
+        self.current = Some(Current { id, why, since, from: now, until, due, yields: false });
         self.end_turn_for_reserves();
         self.end_turn_for_calls();
     }
 
-    /// How long `id`, which is not in the queue, has the core at a time.
-    fn slice(&self, id: TaskId) -> u64 {
-        let weight = self.task(id).map_or(1, |task| task.weight);
-        let part = self.timing.latency.saturating_mul(weight) / self.load.saturating_add(weight);
-        part.max(self.timing.granularity())
+    /// `id`, which was called, is next, also where it has used up its cap.
+    #[inline(never)]
+    fn fetch_called(&mut self, id: TaskId) {
+        self.last_called = id;
+        if let Some(task) = self.tasks[id.index()].as_deref_mut()
+            && task.state == State::Throttled
+        {
+            self.alarms.remove(id);
+            self.mean.join(task.virt, task.weight);
+        }
     }
 
-    /// `id` has become ready: the turn of the current task gets shorter by that, and is over soon where `id` is to go first.
+    /// `id` has become ready: the turn of the current task is over soon where `id` is to go first.
     pub(super) fn end_turn_for(&mut self, id: TaskId) {
-        let Some(&Current { id: current, why: Why::Fair, from, .. }) = self.current.as_ref() else {
+        let Some(&Current { why: Why::Fair, from, due, .. }) = self.current.as_ref() else {
             return;
         };
-        let virt = |id: TaskId| self.task(id).map(|task| task.virt);
-        let until = match virt(id) <= virt(current) {
-            true => from,
-            false => from.wrapping_add(self.slice(current)),
-        };
-        self.end_turn(until);
+        if self.task(id).is_some_and(|task| !is_before(due, task.due())) {
+            self.end_turn(from);
+        }
         self.end_turn_for_reserves();
     }
 

@@ -110,7 +110,7 @@ fn a_reserve_below_the_fair_share_adds_nothing_to_it() {
     ids.iter().for_each(|&id| assert!(queue.wake(id, 0)));
     let time = 10 * HZ;
     let ran = run(&mut queue, 0, time);
-    assert!(ran[0].abs_diff(time / 2) <= TIMING.latency, "{}", ran[0]);
+    assert!(ran[0].abs_diff(time / 2) <= SLICE, "{}", ran[0]);
 }
 
 #[test]

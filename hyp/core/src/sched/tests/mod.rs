@@ -14,6 +14,7 @@ mod others;
 const HZ: u64 = 1_000_000;
 const TIMING: Timing = Timing { latency: 1000, window: 100_000 };
 const GRANULARITY: u64 = TIMING.granularity();
+const SLICE: u64 = TIMING.slice();
 
 fn share(weight: u32) -> Share {
     Share { weight, cap: None, reserve: None }

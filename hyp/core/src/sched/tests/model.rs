@@ -297,13 +297,15 @@ fn hogs_get_their_shares_within_a_turn_whatever_the_others_do() {
         let weights: u64 = hogs.iter().map(|hog| u64::from(hog.share.weight)).sum();
         for hog in hogs {
             let due = sum * u64::from(hog.share.weight) / weights;
-            assert!(hog.ran.abs_diff(due) <= 2 * TIMING.latency, "seed {seed}: {due} {hog:?}");
+            assert!(hog.ran.abs_diff(due) <= 2 * SLICE, "seed {seed}: {due} {hog:?}");
         }
         // Nobody got more than his part by what he did, but for what he had to his credit, and a turn.
         for actor in &world.actors {
-            let part = sum * u64::from(actor.share.weight) / weights;
-            let most = part + 3 * TIMING.latency;
-            assert!(actor.ran <= most, "seed {seed}: at most {most} were due: {actor:?}");
+            for hog in hogs {
+                let part = (hog.ran + 2 * SLICE) * u64::from(actor.share.weight);
+                let most = part / u64::from(hog.share.weight) + 3 * SLICE;
+                assert!(actor.ran <= most, "seed {seed}: at most {most} were due: {actor:?}");
+            }
         }
     }
 }
@@ -315,9 +317,10 @@ fn who_used_less_than_its_share_runs_within_the_latency_after_it_woke() {
         let mut actors = vec![Actor::new(light, share(10_000)); 2];
         actors.extend((0..hogs).map(|_| Actor::new(Kind::Hog, share(100))));
         // They come when the hogs have all run.
-        actors[..2].iter_mut().for_each(|actor| actor.wake_at = Some(100_000));
+        let come = (hogs + 1) * SLICE;
+        actors[..2].iter_mut().for_each(|actor| actor.wake_at = Some(come));
         let mut world = World::new(hogs, 1, actors);
-        world.run(3 * HZ);
+        world.run(come + 3 * HZ);
         for actor in &world.actors[..2] {
             assert!(actor.turns > 200, "{actor:?}");
             assert!(actor.longest <= TIMING.latency / 2, "{hogs} hogs: {actor:?}");
@@ -348,8 +351,8 @@ fn the_lightest_of_all_does_not_starve() {
     actors.push(Actor::new(Kind::Hog, share(1)));
     actors.push(Actor::new(Kind::Sleeper { work: 500, sleep: 500 }, share(10_000)));
     let mut world = World::new(1, 1, actors);
-    world.run(20 * HZ);
+    world.run(60 * HZ);
     let light = &world.actors[7];
     let due = world.now / 80_001;
-    assert!(light.ran.abs_diff(due) <= TIMING.latency && light.turns > 1, "{due} {light:?}");
+    assert!(light.ran.abs_diff(due) <= SLICE && light.turns > 1, "{due} {light:?}");
 }
