@@ -8,11 +8,15 @@ use std::collections::BTreeMap;
 
 /// Tessera's own lines.
 pub const TESSERA: &str = "tessera";
+/// What the monitor shows who opened it.
+pub const MONITOR: &str = "monitor";
 
 /// What a panic begins with.
 const PANIC: &str = "TESSERA PANIC on core";
 const ERASE_LINE: &[u8] = b"\r\x1b[K";
-const HEADER: (&str, &str) = ("--- ", " (Ctrl-] switches) ---");
+const HEADER: &str = "--- ";
+/// The ends of a header: of a guest's, and of the monitor's.
+const HEADER_ENDS: [&str; 2] = [" (Ctrl-] switches) ---", " (Ctrl-\\ returns) ---"];
 
 /// What was shown so far.
 #[derive(Debug, Default)]
@@ -72,8 +76,7 @@ impl Screen {
 
     fn end_line(&mut self) {
         let line = plain(&std::mem::take(&mut self.line));
-        let header = line.strip_prefix(HEADER.0).and_then(|line| line.strip_suffix(HEADER.1));
-        if let Some(focus) = header {
+        if let Some(focus) = header(&line) {
             self.focus = focus.to_string();
             return;
         }
@@ -84,6 +87,12 @@ impl Screen {
         said.push_str(text);
         said.push('\n');
     }
+}
+
+/// Whoever is given the focus by a line.
+fn header(line: &str) -> Option<&str> {
+    let who = line.strip_prefix(HEADER)?;
+    HEADER_ENDS.iter().find_map(|end| who.strip_suffix(end))
 }
 
 /// A line without its carriage returns at the end and without control sequences.
@@ -134,6 +143,14 @@ mod tests {
         let screen = screen("a\r\n--- db (Ctrl-] switches) ---\r\nb\r\nweb| c\r\n");
         assert_eq!(screen.focus(), "db");
         assert_eq!((screen.said("web"), screen.said("db")), ("a\nc\n".into(), "b\n".into()));
+    }
+
+    #[test]
+    fn the_monitor_has_the_focus_while_it_is_open() {
+        let text = "a\r\n--- monitor (Ctrl-\\ returns) ---\r\ntessera> top\r\ndb| b\r\nNAME\r\n--- web (Ctrl-] switches) ---\r\nc";
+        let screen = screen(text);
+        assert_eq!(screen.said(MONITOR), "tessera> top\nNAME\n");
+        assert_eq!((screen.said("web"), screen.said("db")), ("a\nc".into(), "b\n".into()));
     }
 
     #[test]

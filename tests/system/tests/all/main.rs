@@ -10,6 +10,7 @@ mod devices;
 mod disks;
 mod lives;
 mod machines;
+mod monitor;
 mod panics;
 mod power;
 mod probe;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         shares::TESTS,
         thirty_two::TESTS,
         steal::TESTS,
+        monitor::TESTS,
         sharing::TESTS,
         console::TESTS,
         machines::TESTS,
