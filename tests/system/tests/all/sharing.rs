@@ -1,13 +1,13 @@
 //! Guests that share cores: what they are promised holds, and whoever looks after the board finds them in whatever state they are.
 
 use tessera_system_tests::random::{Random, times};
-use tessera_system_tests::{GICV3, Guest, Machine, Scene, Target, tests};
+use tessera_system_tests::{Guest, Machine, Scene, Target, VIRT, tests};
 
 use crate::shares::start;
 use crate::{number, promises_are_kept};
 
 tests! {
-    GICV3:
+    VIRT:
         every_promise_is_kept_for_vcpus_that_share_two_cores_and_for_four_on_one,
         debian_boots_with_two_vcpus_on_one_core_beside_another,
         guests_are_paused_killed_and_started_whether_they_run_wait_sleep_or_are_off;

@@ -1,13 +1,12 @@
 //! What guests that share a core are told of the time that others had it.
 
-use tessera_system_tests::{GICV3, Guest, Machine, Scene, Target, VIRT, tests};
+use tessera_system_tests::{Guest, Machine, Scene, Target, VIRT, tests};
 
 use crate::{number, promises_are_kept};
 
 tests! {
     VIRT:
-        guests_that_share_a_core_have_a_record_of_what_others_took_and_can_only_read_it;
-    GICV3:
+        guests_that_share_a_core_have_a_record_of_what_others_took_and_can_only_read_it,
         linux_accounts_for_the_time_that_others_had_its_core;
 }
 

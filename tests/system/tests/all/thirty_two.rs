@@ -1,12 +1,12 @@
 //! As many guests as there can be: eight on each of four cores.
 
-use tessera_system_tests::{Guest, Machine, Scene, VIRT, tests};
+use tessera_system_tests::{EMULATED, Guest, Machine, Scene, tests};
 
 use crate::number;
 use crate::shares::start;
 
 tests! {
-    VIRT:
+    EMULATED:
         thirty_two_guests_on_four_cores_answer_and_their_clocks_are_right;
 }
 
