@@ -20,6 +20,9 @@ pub struct SoakArgs {
     /// For how long, with all machines together
     #[arg(long, default_value_t = 60)]
     minutes: u64,
+    /// The two guests share cores, where each owns its own otherwise
+    #[arg(long)]
+    shared: bool,
     /// What the programs follow from [default: the time]
     #[arg(long)]
     seed: Option<u64>,
@@ -60,6 +63,7 @@ pub fn run(workspace: &Workspace, args: &SoakArgs) -> Result<ExitCode> {
     let seconds = args.minutes * 60 / machines.len() as u64;
     let mut soak = test::system_program(workspace, "soak")?;
     soak.args([seed, args.from, args.programs, seconds].map(|number| number.to_string()));
+    soak.arg(if args.shared { "shared" } else { "dedicated" });
     soak.args(machines.iter().map(|machine| machine.name()));
     // What failed was told.
     Ok(if soak.status().context("could not start the soak test")?.success() {

@@ -72,6 +72,12 @@ impl Guest {
         self
     }
 
+    /// On other cores.
+    pub fn cpus(mut self, cpus: &[u32]) -> Self {
+        self.cpus = cpus.into();
+        self
+    }
+
     /// With so many vCPUs that share its cores with others, or all shared cores if it names none.
     pub fn shared(mut self, vcpus: usize) -> Self {
         self.shared = Some(vcpus);

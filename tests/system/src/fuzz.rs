@@ -28,6 +28,8 @@ pub struct Plan {
     pub programs: u64,
     /// How long at most, not counting the board's start.
     pub time: Duration,
+    /// The guests share their cores; each owns its own otherwise.
+    pub shared: bool,
 }
 
 /// How far it came.
@@ -72,9 +74,10 @@ pub fn run(plan: &Plan, tell: &mut dyn FnMut(&Progress)) -> Result<Progress, Str
 /// The command that runs the programs from `checked` to before `next` again, of which the last failed or, where a neighbour
 /// saw it, any.
 fn repeat(plan: &Plan, checked: u64, next: u64) -> String {
-    let Plan { machine, seed, .. } = plan;
+    let Plan { machine, seed, shared, .. } = plan;
     let last = next.saturating_sub(1).max(checked);
-    let again = format!("cargo xtask soak --machine {} --seed {seed}", machine.name());
+    let shared = if *shared { " --shared" } else { "" };
+    let again = format!("cargo xtask soak --machine {} --seed {seed}{shared}", machine.name());
     format!(
         "program {seed}/{last} failed, or one from {seed}/{checked} on. To repeat it:\n    {again} --from {last} \
          --programs 1\n    {again} --from {checked} --programs {}",
@@ -88,7 +91,7 @@ fn run_board(
     progress: &mut Progress,
     tell: &mut dyn FnMut(&Progress),
 ) {
-    let Plan { machine, seed, .. } = *plan;
+    let Plan { machine, seed, shared, .. } = *plan;
     let scene = Scene::new(machine, "fuzz");
     // With every device that a guest can have.
     let rogue = Guest::rogue("web", &[0, 1])
@@ -96,8 +99,9 @@ fn run_board(
         .with("watchdog = \"reset\"; control;")
         .bootargs(&format!("rogue.fuzz={seed}"));
     let db = Guest::debian("db", &[2, 3]).disk("db");
+    let guests = if shared { [rogue, db].map(sharing) } else { [rogue, db] };
     let disks = [Partition::empty("web", 16), Partition::ext4("db", 24, "this is db")];
-    let mut target = scene.start(&[rogue, db], &disks);
+    let mut target = scene.start(&guests, &disks);
     target.be_patient(3);
     start_checksums(machine, &mut target);
     target.focus("web");
@@ -113,6 +117,11 @@ fn run_board(
         tell(progress);
     }
     check_checksums(&mut target);
+}
+
+/// A guest on two cores that others have, too.
+fn sharing(guest: Guest) -> Guest {
+    guest.cpus(&[0, 1]).shared(2)
 }
 
 /// Does what a line of the guest asks; `false` after the last program.
@@ -147,11 +156,13 @@ mod tests {
     fn a_failure_says_how_to_repeat_it() {
         let machine = Machine::VirtGicv2;
         let time = Duration::ZERO;
-        let plan = Plan { machine, seed: 7, first: 0, programs: 1, time };
+        let mut plan = Plan { machine, seed: 7, first: 0, programs: 1, time, shared: false };
         let text = repeat(&plan, 20, 26);
         assert!(
             text.contains("cargo xtask soak --machine virt-gicv2 --seed 7 --from 25 --programs 1")
         );
         assert!(text.contains("--from 20 --programs 6"), "{text}");
+        plan.shared = true;
+        assert!(repeat(&plan, 20, 26).contains("--seed 7 --shared --from 25 --programs 1"));
     }
 }

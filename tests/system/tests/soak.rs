@@ -1,5 +1,5 @@
-//! What `cargo xtask soak` runs: `soak SEED FIRST PROGRAMS SECONDS MACHINE...`, so many programs and seconds on each machine,
-//! one after the other. It ends at the first failure.
+//! What `cargo xtask soak` runs: `soak SEED FIRST PROGRAMS SECONDS POLICY MACHINE...`, so many programs and seconds on each machine,
+//! one after the other. POLICY is that of the guests' cores, `dedicated` or `shared`. It ends at the first failure.
 //!
 //! It is a test for cargo because only those unwind here: a failure has to switch the board off.
 
@@ -15,7 +15,7 @@ const OFTEN: Duration = Duration::from_secs(30);
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some(plans) = plans(&words) else {
-        eprintln!("usage: soak SEED FIRST PROGRAMS SECONDS MACHINE...");
+        eprintln!("usage: soak SEED FIRST PROGRAMS SECONDS dedicated|shared MACHINE...");
         return ExitCode::FAILURE;
     };
     // The message comes with the result.
@@ -30,12 +30,18 @@ fn main() -> ExitCode {
 }
 
 fn plans(words: &[String]) -> Option<Vec<Plan>> {
-    let (numbers, names) = words.split_at_checked(4)?;
+    let (numbers, words) = words.split_at_checked(4)?;
+    let (policy, names) = words.split_first()?;
+    let shared = match policy.as_str() {
+        "dedicated" => false,
+        "shared" => true,
+        _ => return None,
+    };
     let numbers: Option<Vec<u64>> = numbers.iter().map(|number| number.parse().ok()).collect();
     let [seed, first, programs, seconds] = numbers?[..] else { return None };
     let time = Duration::from_secs(seconds);
     let machine = |name: &String| EMULATED.iter().find(|known| known.name() == name).copied();
-    let plan = |machine| Plan { machine, seed, first, programs, time };
+    let plan = |machine| Plan { machine, seed, first, programs, time, shared };
     names.iter().map(|name| machine(name).map(plan)).collect()
 }
 

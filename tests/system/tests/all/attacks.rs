@@ -12,7 +12,8 @@ tests! {
     EVERY:
         one_guest_computes_undisturbed_while_the_other_attacks_in_every_way;
     VIRT:
-        one_guest_computes_undisturbed_while_the_other_runs_random_programs;
+        one_guest_computes_undisturbed_while_the_other_runs_random_programs,
+        one_guest_computes_undisturbed_while_the_other_runs_random_programs_on_the_same_cores;
 }
 
 /// How many kinds `rogue` has.
@@ -40,7 +41,19 @@ fn one_guest_computes_undisturbed_while_the_other_attacks_in_every_way(machine: 
 const RANDOM_PROGRAMS: Duration = Duration::from_secs(30);
 
 fn one_guest_computes_undisturbed_while_the_other_runs_random_programs(machine: Machine) {
-    let plan = Plan { machine, seed: 1, first: 0, programs: u64::MAX, time: RANDOM_PROGRAMS };
+    random_programs(machine, false);
+}
+
+fn one_guest_computes_undisturbed_while_the_other_runs_random_programs_on_the_same_cores(
+    machine: Machine,
+) {
+    random_programs(machine, true);
+}
+
+#[track_caller]
+fn random_programs(machine: Machine, shared: bool) {
+    let time = RANDOM_PROGRAMS;
+    let plan = Plan { machine, seed: 1, first: 0, programs: u64::MAX, time, shared };
     let done = fuzz::run(&plan, &mut |_| {}).unwrap_or_else(|why| panic!("{why}"));
     assert!(done.next > 0, "no program was run");
 }
