@@ -96,45 +96,66 @@ identity!(
     u32
 );
 
-/// A set of vCPUs of one guest, a bit each: whom to make look at their interrupts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[must_use]
-pub struct VcpuSet(pub u8);
+/// A type for up to eight of a kind, a bit each.
+macro_rules! set {
+    ($(#[$doc:meta])* $name:ident, $member:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        #[must_use]
+        pub struct $name(pub u8);
 
-impl VcpuSet {
-    /// Nobody.
-    pub const EMPTY: Self = Self(0);
+        impl $name {
+            /// Nobody.
+            pub const EMPTY: Self = Self(0);
 
-    /// Only `vcpu`.
-    pub const fn only(vcpu: VcpuId) -> Self {
-        Self(1u8.wrapping_shl(vcpu.0 as u32))
-    }
-
-    /// Whether nobody is in the set.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Both sets together.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The set without `vcpu`.
-    pub const fn without(self, vcpu: VcpuId) -> Self {
-        Self(self.0 & !Self::only(vcpu).0)
-    }
-
-    /// The members, lowest first.
-    pub fn iter(self) -> impl Iterator<Item = VcpuId> {
-        let mut rest = self.0;
-        core::iter::from_fn(move || {
-            if rest == 0 {
-                return None;
+            /// Only `member`.
+            pub const fn only(member: $member) -> Self {
+                Self(1u8.wrapping_shl(member.0 as u32))
             }
-            let lowest = VcpuId(rest.trailing_zeros() as u8);
-            rest &= rest.wrapping_sub(1);
-            Some(lowest)
-        })
-    }
+
+            /// Whether nobody is in the set.
+            pub const fn is_empty(self) -> bool {
+                self.0 == 0
+            }
+
+            /// Whether `member` is in it.
+            pub const fn contains(self, member: $member) -> bool {
+                self.0 & Self::only(member).0 != 0
+            }
+
+            /// Both sets together.
+            pub const fn union(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+
+            /// The set without `member`.
+            pub const fn without(self, member: $member) -> Self {
+                Self(self.0 & !Self::only(member).0)
+            }
+
+            /// The members, lowest first.
+            pub fn iter(self) -> impl Iterator<Item = $member> {
+                let mut rest = self.0;
+                core::iter::from_fn(move || {
+                    if rest == 0 {
+                        return None;
+                    }
+                    let lowest = $member(rest.trailing_zeros() as u8);
+                    rest &= rest.wrapping_sub(1);
+                    Some(lowest)
+                })
+            }
+        }
+    };
 }
+
+set!(
+    /// vCPUs of one guest: whom to make look at their interrupts.
+    VcpuSet,
+    VcpuId
+);
+set!(
+    /// Cores of the board.
+    CoreSet,
+    CpuId
+);

@@ -6,51 +6,7 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::CORES;
-use crate::addr::CpuId;
-
-/// A set of cores, a bit each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CoreSet(pub u8);
-
-impl CoreSet {
-    /// None.
-    pub const EMPTY: Self = Self(0);
-
-    /// Only `core`.
-    pub const fn only(core: CpuId) -> Self {
-        Self(1u8.wrapping_shl(core.0 as u32))
-    }
-
-    /// Whether it has none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether `core` is one of them.
-    pub const fn contains(self, core: CpuId) -> bool {
-        self.0 & Self::only(core).0 != 0
-    }
-
-    /// Both sets together.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The set without `core`.
-    pub const fn without(self, core: CpuId) -> Self {
-        Self(self.0 & !Self::only(core).0)
-    }
-
-    /// The cores, lowest first.
-    pub fn iter(self) -> impl Iterator<Item = CpuId> {
-        let mut rest = self.0;
-        core::iter::from_fn(move || {
-            let lowest = (rest != 0).then_some(CpuId(rest.trailing_zeros() as u8));
-            rest &= rest.wrapping_sub(1);
-            lowest
-        })
-    }
-}
+use crate::addr::{CoreSet, CpuId};
 
 /// What the cores say of themselves.
 #[derive(Debug)]

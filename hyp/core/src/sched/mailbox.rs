@@ -5,8 +5,8 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use super::{CoreSet, TASKS, TaskId, TaskSet};
-use crate::addr::CpuId;
+use super::{TASKS, TaskId, TaskSet};
+use crate::addr::{CoreSet, CpuId};
 
 const WORDS: usize = TASKS / 64;
 

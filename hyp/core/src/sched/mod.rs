@@ -23,7 +23,7 @@ mod place;
 mod queue;
 mod task;
 
-pub use idle::{CoreSet, IdleCores};
+pub use idle::IdleCores;
 pub use mailbox::{Mailbox, Word};
 pub use place::{Place, PlaceState, Places, Wake};
 pub use queue::{Decision, Parcel, RunQueue};

@@ -7,10 +7,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use tessera_core::addr::CpuId;
+use tessera_core::addr::{CoreSet, CpuId};
 use tessera_core::hw::Hw;
 use tessera_core::lock::Mutex;
-use tessera_core::sched::{CoreSet, IdleCores, Parcel, PlaceState, TaskId};
+use tessera_core::sched::{IdleCores, Parcel, PlaceState, TaskId};
 
 use super::task::Task;
 use super::{Core, PLACES, mailbox};

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
 use super::*;
-use crate::addr::CpuId;
+use crate::addr::{CoreSet, CpuId};
 use crate::fuzz::Random;
 use crate::lock::Mutex;
 
