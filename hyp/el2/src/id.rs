@@ -33,6 +33,11 @@ pub fn has_pmu() -> bool {
     !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf)
 }
 
+/// Whether the core has FEAT_RAS (ID_AA64PFR0_EL1.RAS).
+pub fn has_ras() -> bool {
+    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
+}
+
 /// PMCR_EL0, or 0 where there is no PMU.
 pub fn pmcr() -> u64 {
     if has_pmu() { mrs!("pmcr_el0") } else { 0 }

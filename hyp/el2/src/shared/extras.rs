@@ -20,6 +20,8 @@ pub struct Extras {
     debug_control: u64,
     uses_debug: bool,
     uses_monitors: bool,
+    /// The core has VDISR_EL2, which is a guest's DISR_EL1.
+    defers_errors: bool,
     /// MDCR_EL2's traps that follow from this.
     traps: u64,
     debug: Breakpoints,
@@ -52,6 +54,8 @@ impl Extras {
         self.uses_debug = false;
         self.uses_monitors = false;
         self.debug_control = 0;
+        self.defers_errors = id::has_ras();
+        self.forget_deferred_error();
         self.trap_unused();
     }
 
@@ -89,6 +93,7 @@ impl Extras {
         fp::set_trap(!here);
         self.keys.restore();
         msr!("mdscr_el1", self.debug_control);
+        self.forget_deferred_error();
         if self.uses_debug {
             self.debug.restore();
         }
@@ -96,6 +101,16 @@ impl Extras {
             self.monitors.restore();
         }
         self.trap();
+    }
+
+    /// What another guest left in DISR_EL1, where a guest may write. It is not kept for that one: guests are not told of FEAT_RAS.
+    /// VSESR_EL2 is out of their reach.
+    #[inline(always)]
+    fn forget_deferred_error(&self) {
+        if self.defers_errors {
+            // VDISR_EL2.
+            msr!("s3_4_c12_c1_1", 0);
+        }
     }
 
     /// Fetches SIMD and floating point, which trapped.
