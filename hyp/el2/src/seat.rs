@@ -3,6 +3,8 @@
 //! The way of a life is the same whether a vCPU owns its core (`main_loop`) or shares one (`shared`): [`Seat::step`] does
 //! what there is to do now, and says how to go on. The guest's first vCPU leads: it builds each life and tears it down.
 
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
@@ -19,6 +21,7 @@ use tessera_core::vgic::VgicCpu;
 use tessera_core::vm::Vm;
 use tessera_core::vtimer::PhysicalTimer;
 
+use crate::guests::Loading;
 use crate::hw::El2;
 use crate::{accounts, console, cpu, el1, guests, interrupt, monitor, panic, power};
 
@@ -33,6 +36,8 @@ pub struct Seat {
     pub watch_at: Option<u64>,
     /// The life at whose end this vCPU parked last.
     parked_at: u64,
+    /// What is on its way into the guest's memory, of the vCPU that cleared the last of it.
+    loading: Option<Box<Loading>>,
 }
 
 /// How to go on.
@@ -50,7 +55,7 @@ pub enum Step {
 impl Seat {
     pub fn new(guest: &'static Guest, id: VcpuId) -> Self {
         let vcpu = Vcpu::new(id, guest.observed(id));
-        Self { guest, vcpu, vm: None, watch_at: None, parked_at: 0 }
+        Self { guest, vcpu, vm: None, watch_at: None, parked_at: 0, loading: None }
     }
 
     /// Does what the guest's life asks of a vCPU that is off.
@@ -62,6 +67,7 @@ impl Seat {
         match life.phase() {
             Phase::Building if self.leads() => self.build(),
             Phase::Clearing => return self.clear(),
+            Phase::Loading if self.loading.is_some() => return self.load(),
             Phase::Running => return self.take_part(),
             Phase::Leaving if self.parked_at != life.starts() => self.park(),
             Phase::Leaving if self.leads() && life.all_parked() => return self.tear_down(),
@@ -118,7 +124,40 @@ impl Seat {
             };
         }
         accounts::cleared();
-        if let Err(why) = guests::load(self.guest, &vm) {
+        let loading = Loading::begin(self.guest, &vm);
+        drop(vm);
+        match loading {
+            Ok(loading) => self.loading = Some(Box::new(loading)),
+            Err(why) => self.loaded(Err(why)),
+        }
+        Step::Again
+    }
+
+    /// Brings the guest's files into its memory: at once, or a part of them where others of the core have their turns in between.
+    fn load(&mut self) -> Step {
+        let (Some(mut loading), Some(vm)) = (self.loading.take(), self.guest.vm()) else {
+            return Step::Sleep;
+        };
+        let result = loop {
+            match loading.step(self.guest, &vm) {
+                Ok(true) if self.guest.config.sharing.is_some() => {
+                    self.loading = Some(loading);
+                    return Step::Again;
+                }
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(why) => break Err(why),
+            }
+        };
+        // Both are gone before anybody can end the life.
+        drop((loading, vm));
+        self.loaded(result);
+        Step::Again
+    }
+
+    /// The guest is loaded, or for some reason cannot be.
+    fn loaded(&mut self, result: Result<(), String>) {
+        if let Err(why) = result {
             log::error!("{}: {why}", self.guest.name());
             self.guest.life.fail_loading();
         }
@@ -126,9 +165,7 @@ impl Seat {
             guests::start_waiting();
         }
         self.guest.kick_all(&El2);
-        drop(vm);
         monitor::run();
-        Step::Again
     }
 
     /// In a life that runs: whether the vCPU is switched on.

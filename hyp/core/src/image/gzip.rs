@@ -2,12 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
-use core::ops::ControlFlow;
+use alloc::vec::Vec;
 
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use super::{ImageError, le32};
+use crate::disk::crc32;
 
 /// Largest distance that DEFLATE refers back over (RFC 1951, 2): what must be kept of the content.
 const WINDOW_BYTES: usize = 32 * 1024;
@@ -35,45 +36,71 @@ pub(super) fn claimed_bytes(data: &[u8]) -> u64 {
     data.len().checked_sub(4).and_then(|at| le32(data, at)).unwrap_or(0).into()
 }
 
-/// Gives the content to `sink` until it breaks off or the stream ends; then checks length and CRC. Returns how many bytes
-/// were given. Bytes behind the stream are ignored.
-pub(super) fn inflate(
-    data: &[u8],
+/// The content of a gzip stream, unpacked a piece at a time.
+pub(super) struct Inflater<'a> {
+    input: &'a [u8],
+    window: Vec<u8>,
+    state: Box<DecompressorOxide>,
+    /// Where in the window the next piece begins.
+    position: usize,
+    total: u64,
     limit: u64,
-    mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
-) -> Result<u64, ImageError> {
-    let mut input = data.get(stream_start(data)?..).unwrap_or(&[]);
-    let mut window = vec![0; WINDOW_BYTES];
-    let mut state = Box::<DecompressorOxide>::default();
-    let (mut position, mut total, mut crc) = (0, 0, Crc32::new());
-    loop {
-        let (status, used, made) = decompress(&mut state, input, &mut window, position, 0);
-        input = input.get(used..).unwrap_or(&[]);
-        let piece = window.get(position..position + made).unwrap_or(&[]);
-        position = (position + made) % WINDOW_BYTES;
-        total += piece.len() as u64;
-        if total > limit {
-            return Err(ImageError::TooLarge { limit });
+    crc: Crc32,
+    /// How the stream ended, once it has.
+    end: Option<Result<(), ImageError>>,
+}
+
+impl<'a> Inflater<'a> {
+    /// Of at most `limit` bytes of content.
+    pub fn new(data: &'a [u8], limit: u64) -> Result<Self, ImageError> {
+        Ok(Self {
+            input: data.get(stream_start(data)?..).unwrap_or(&[]),
+            window: vec![0; WINDOW_BYTES],
+            state: Box::default(),
+            position: 0,
+            total: 0,
+            limit,
+            crc: Crc32::new(),
+            end: None,
+        })
+    }
+
+    /// The next of the content, at most a window of it; `None` behind its end, if its length and CRC are right. Bytes behind
+    /// the stream are ignored.
+    pub fn piece(&mut self) -> Result<Option<&[u8]>, ImageError> {
+        if let Some(end) = self.end {
+            return end.and_then(|()| self.check()).map(|()| None);
         }
-        crc.update(piece);
-        if sink(piece).is_break() {
-            return Ok(total);
-        }
-        match status {
-            TINFLStatus::Done => break,
-            TINFLStatus::HasMoreOutput if used + made > 0 => {}
+        let at = self.position;
+        let (status, used, made) = decompress(&mut self.state, self.input, &mut self.window, at, 0);
+        self.input = self.input.get(used..).unwrap_or(&[]);
+        self.end = match status {
+            TINFLStatus::Done => Some(Ok(())),
+            TINFLStatus::HasMoreOutput if used + made > 0 => None,
             TINFLStatus::NeedsMoreInput | TINFLStatus::FailedCannotMakeProgress => {
-                return Err(ImageError::GzipTruncated);
+                Some(Err(ImageError::GzipTruncated))
             }
-            _ => return Err(ImageError::GzipCorrupt),
+            _ => Some(Err(ImageError::GzipCorrupt)),
+        };
+        let piece = self.window.get(at..at + made).unwrap_or(&[]);
+        self.position = (at + made) % WINDOW_BYTES;
+        self.total += piece.len() as u64;
+        if self.total > self.limit {
+            return Err(ImageError::TooLarge { limit: self.limit });
         }
+        self.crc.update(piece);
+        Ok(Some(piece))
     }
-    let trailer = input.get(..TRAILER_BYTES).ok_or(ImageError::GzipTruncated)?;
-    let noted = (le32(trailer, 0), le32(trailer, 4));
-    if noted != (Some(crc.finish()), Some(total as u32)) {
-        return Err(ImageError::GzipChecksum);
+
+    /// Whether what gzip noted behind the stream is true of what was unpacked.
+    fn check(&self) -> Result<(), ImageError> {
+        let trailer = self.input.get(..TRAILER_BYTES).ok_or(ImageError::GzipTruncated)?;
+        let noted = (le32(trailer, 0), le32(trailer, 4));
+        if noted == (Some(self.crc.finish()), Some(self.total as u32)) {
+            return Ok(());
+        }
+        Err(ImageError::GzipChecksum)
     }
-    Ok(total)
 }
 
 /// Where the DEFLATE stream begins, behind the header and its optional fields.
@@ -99,50 +126,38 @@ fn stream_start(data: &[u8]) -> Result<usize, ImageError> {
 }
 
 /// CRC-32 of gzip (RFC 1952, 8), four bytes a step.
-struct Crc32(u32);
-
-/// `TABLES[n][b]`: the effect of byte `b` with `n` bytes behind it in the step.
-static TABLES: [[u32; 256]; 4] = tables();
-
-const fn tables() -> [[u32; 256]; 4] {
-    /// The polynomial, lowest power in bit 31.
-    const POLYNOMIAL: u32 = 0xedb8_8320;
-    let mut tables = [[0; 256]; 4];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bits = 0;
-        while bits < 32 {
-            crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
-            bits += 1;
-            if bits % 8 == 0 {
-                tables[bits / 8 - 1][byte] = crc;
-            }
-        }
-        byte += 1;
-    }
-    tables
+struct Crc32 {
+    state: u32,
+    tables: Box<Tables>,
 }
+
+/// `[n][b]`: the effect of byte `b` with `n` bytes behind it in the step. Made when they are needed, of the one in the image.
+type Tables = [[u32; 256]; 4];
 
 impl Crc32 {
     fn new() -> Self {
-        Self(!0)
+        let mut tables = Box::new([[0; 256]; 4]);
+        let mut behind: [u32; 256] = core::array::from_fn(|byte| byte as u32);
+        for table in tables.iter_mut() {
+            behind = behind.map(|crc| crc32::update(crc, &[0]));
+            *table = behind;
+        }
+        Self { state: !0, tables }
     }
 
     fn update(&mut self, bytes: &[u8]) {
         let (steps, rest) = bytes.as_chunks::<4>();
         for step in steps {
-            let [a, b, c, d] = (self.0 ^ u32::from_le_bytes(*step)).to_le_bytes().map(usize::from);
-            self.0 = TABLES[3][a] ^ TABLES[2][b] ^ TABLES[1][c] ^ TABLES[0][d];
+            let [a, b, c, d] =
+                (self.state ^ u32::from_le_bytes(*step)).to_le_bytes().map(usize::from);
+            self.state =
+                self.tables[3][a] ^ self.tables[2][b] ^ self.tables[1][c] ^ self.tables[0][d];
         }
-        for byte in rest {
-            let index = (self.0 ^ u32::from(*byte)) & 0xff;
-            self.0 = self.0 >> 8 ^ TABLES[0][index as usize];
-        }
+        self.state = crc32::update(self.state, rest);
     }
 
     fn finish(&self) -> u32 {
-        !self.0
+        !self.state
     }
 }
 

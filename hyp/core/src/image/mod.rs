@@ -2,8 +2,8 @@
 //!
 //! Problem: a kernel comes plain or packed, of a kind that may not run here, perhaps cut short, and must be in a guest's
 //! memory without a second copy of it anywhere. Idea: [`Kernel::open`] looks at the first bytes only, unpacked where
-//! need be, so that all that can be refused is refused before memory is taken; [`Kernel::unpack`] then streams the
-//! content through the 32 KiB window that DEFLATE needs anyway. How long a file should be is told by its PE header,
+//! need be, so that all that can be refused is refused before memory is taken; [`Kernel::content`] then streams the
+//! content through the 32 KiB window that DEFLATE needs anyway, a piece whenever its core has time. How long a file should be is told by its PE header,
 //! which Linux kernels carry for EFI; the `Image` header alone counts the zeroed part behind the file too.
 //!
 //! Sources: Linux `Documentation/arch/arm64/booting.rst`, RFC 1952 (gzip), the PE format's section table.
@@ -14,8 +14,8 @@ mod place;
 mod tests;
 
 use core::fmt;
-use core::ops::ControlFlow;
 
+use gzip::Inflater;
 pub use place::{Placement, place};
 
 /// Bytes of the `Image` header (booting.rst, "Call the kernel image").
@@ -168,19 +168,20 @@ impl<'a> Kernel<'a> {
     /// Gives the content to `sink` piece by piece, never more than `limit` bytes, and says how long it was. After an
     /// error what `sink` got is of no use.
     pub fn unpack(&self, limit: u64, mut sink: impl FnMut(&[u8])) -> Result<u64, ImageError> {
-        if !self.packed {
-            if self.data.len() as u64 > limit {
-                return Err(ImageError::TooLarge { limit });
-            }
-            sink(self.data);
-            return Ok(self.data.len() as u64);
-        }
-        let len = gzip::inflate(self.data, limit, |piece| {
+        let mut content = self.content(limit)?;
+        while let Some(piece) = content.piece(usize::MAX)? {
             sink(piece);
-            ControlFlow::Continue(())
-        })?;
-        self.check_extent(len)?;
-        Ok(len)
+        }
+        Ok(content.given)
+    }
+
+    /// As [`Kernel::unpack`], for who takes one piece at a time.
+    pub fn content(&self, limit: u64) -> Result<Content<'a>, ImageError> {
+        if !self.packed && self.data.len() as u64 > limit {
+            return Err(ImageError::TooLarge { limit });
+        }
+        let stream = self.packed.then(|| Inflater::new(self.data, limit)).transpose()?;
+        Ok(Content { kernel: *self, given: 0, stream })
     }
 
     fn check_extent(&self, present: u64) -> Result<(), ImageError> {
@@ -191,18 +192,48 @@ impl<'a> Kernel<'a> {
     }
 }
 
+/// What is in a kernel file, on its way out of it.
+pub struct Content<'a> {
+    kernel: Kernel<'a>,
+    /// Bytes that were given.
+    given: u64,
+    /// The packed ones come through this.
+    stream: Option<Inflater<'a>>,
+}
+
+impl Content<'_> {
+    /// The next piece: no more than `most` bytes of a plain kernel, and of a packed one no more than a window of 32 KiB.
+    /// `None` behind the last, if all is there. After an error what was given is of no use.
+    pub fn piece(&mut self, most: usize) -> Result<Option<&[u8]>, ImageError> {
+        let piece = match &mut self.stream {
+            Some(stream) => stream.piece()?,
+            None => {
+                let rest = self.kernel.data.get(self.given as usize..).unwrap_or(&[]);
+                rest.get(..rest.len().min(most)).filter(|piece| !piece.is_empty())
+            }
+        };
+        match piece {
+            Some(piece) => self.given += piece.len() as u64,
+            None => self.kernel.check_extent(self.given)?,
+        }
+        Ok(piece)
+    }
+}
+
 /// The first bytes of the content; how many there are.
 fn unpacked_head(data: &[u8], head: &mut [u8; HEAD_BYTES]) -> Result<usize, ImageError> {
+    let mut stream = Inflater::new(data, u64::MAX)?;
     let mut filled = 0;
-    gzip::inflate(data, u64::MAX, |piece| {
+    while filled < HEAD_BYTES
+        && let Some(piece) = stream.piece()?
+    {
         let room = head.get_mut(filled..).unwrap_or_default();
         let len = room.len().min(piece.len());
         if let (Some(to), Some(from)) = (room.get_mut(..len), piece.get(..len)) {
             to.copy_from_slice(from);
         }
         filled += len;
-        if filled == HEAD_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    }
     Ok(filled)
 }
 

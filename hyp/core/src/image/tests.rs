@@ -103,6 +103,22 @@ fn a_gzip_stream_cut_anywhere_or_with_a_wrong_checksum_is_refused() {
 }
 
 #[test]
+fn a_kernel_comes_in_pieces_that_are_no_longer_than_asked_and_make_up_all_of_it() {
+    let image = kernel(200_000);
+    let file = gzip(&image);
+    for (data, most, longest) in [(&image, 4096, 4096), (&file, 4096, 32 << 10)] {
+        let mut content = Kernel::open(data).unwrap().content(1 << 30).unwrap();
+        let mut got = Vec::new();
+        while let Some(piece) = content.piece(most).unwrap() {
+            assert!(piece.len() <= longest, "{} bytes", piece.len());
+            got.extend_from_slice(piece);
+        }
+        assert_eq!(got, image);
+        assert_eq!(content.piece(most), Ok(None), "behind its end nothing follows");
+    }
+}
+
+#[test]
 fn what_is_no_arm64_kernel_is_called_by_its_name() {
     let error = |bytes: &[u8]| Kernel::open(bytes).err().unwrap().to_string();
     assert!(error(b"\x7fELF\x02\x01\x01").starts_with("an ELF file"));

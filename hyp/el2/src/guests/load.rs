@@ -1,10 +1,12 @@
 //! Clearing a guest's memory and loading it: at its first start, and again at each reset.
 
+use alloc::string::{String, ToString};
+
 use tessera_abi::layout;
 use tessera_core::addr::{Ipa, Pa, VcpuId};
 use tessera_core::guest_dt::{self, GuestDt, Pmu, Seed};
 use tessera_core::hw::Hw;
-use tessera_core::image::{Kernel, place};
+use tessera_core::image::{Content, ImageError, Kernel, Placement, place};
 use tessera_core::psci::Start;
 use tessera_core::vm::Vm;
 use tessera_core::vtimer::Clock;
@@ -15,6 +17,9 @@ use crate::{cache, interrupt, memory, tlb};
 
 /// Bytes that one core clears at a time.
 const CHUNK: u64 = 2 << 20;
+
+/// Bytes that a core copies at a time where others of its guests may wait: some 50 us of it, a small part of any wake-up latency.
+const TURN: usize = 64 << 10;
 
 /// Clears a part of the guest's memory; `true` for the last of it, and who cleared that now loads the guest. `None` where there
 /// is nothing left to clear.
@@ -35,30 +40,66 @@ pub fn clear(guest: &Guest, vm: &Vm) -> Option<bool> {
     Some(guest.life.chunk_cleared(chunks))
 }
 
-/// Loads kernel, ramdisk and device tree into cleared memory and lets the first vCPU start. An error says why not.
-#[inline(never)]
-pub fn load(guest: &Guest, vm: &Vm) -> Result<(), alloc::string::String> {
-    let text = |error: &dyn core::fmt::Display| alloc::format!("{error}");
-    let kernel = Kernel::open(guest.kernel).map_err(|error| text(&error))?;
-    let memory = vm.ram.size();
-    let base = Ipa(layout::RAM_BASE);
-    let tree_size = guest_dt::MAX_BYTES + guest.config.bootargs.len() as u64;
-    let places = place(base, memory, &kernel, guest.ramdisk.len() as u64, tree_size)
-        .map_err(|error| text(&error))?;
-    let mut at = places.kernel;
-    let limit = kernel.memory_bytes();
-    kernel
-        .unpack(limit, |bytes| {
-            write(vm, at, bytes);
-            at = at.offset(bytes.len() as u64);
+/// A guest's kernel and ramdisk on their way into its cleared memory.
+///
+/// Both can be hundreds of milliseconds of a core's time, which others may share: [`Loading::step`] brings in a part of them.
+pub struct Loading {
+    places: Placement,
+    kernel: Content<'static>,
+    /// Where the next of the kernel goes.
+    kernel_at: Ipa,
+    /// What is not copied yet of the ramdisk, and where that goes.
+    ramdisk: &'static [u8],
+    ramdisk_at: Ipa,
+}
+
+impl Loading {
+    /// Finds out where the parts go. An error says why they go nowhere.
+    #[inline(never)]
+    pub fn begin(guest: &Guest, vm: &Vm) -> Result<Self, String> {
+        let text = |error: ImageError| error.to_string();
+        let kernel = Kernel::open(guest.kernel).map_err(text)?;
+        let tree_size = guest_dt::MAX_BYTES + guest.config.bootargs.len() as u64;
+        let ramdisk = guest.ramdisk;
+        let base = Ipa(layout::RAM_BASE);
+        let places = place(base, vm.ram.size(), &kernel, ramdisk.len() as u64, tree_size);
+        let places = places.map_err(text)?;
+        Ok(Self {
+            places,
+            kernel: kernel.content(kernel.memory_bytes()).map_err(text)?,
+            kernel_at: places.kernel,
+            ramdisk,
+            ramdisk_at: places.ramdisk,
         })
-        .map_err(|error| text(&error))?;
-    write(vm, places.ramdisk, guest.ramdisk);
+    }
+
+    /// Brings in some more; `false` once all is there and the first vCPU may start. An error says why it may not.
+    #[inline(never)]
+    pub fn step(&mut self, guest: &Guest, vm: &Vm) -> Result<bool, String> {
+        let most = if guest.config.sharing.is_some() { TURN } else { CHUNK as usize };
+        if let Some(piece) = self.kernel.piece(most).map_err(|error| error.to_string())? {
+            write(vm, self.kernel_at, piece);
+            self.kernel_at = self.kernel_at.offset(piece.len() as u64);
+            return Ok(true);
+        }
+        if self.ramdisk.is_empty() {
+            return start(guest, vm, &self.places).map(|()| false);
+        }
+        let (now, later) = self.ramdisk.split_at(most.min(self.ramdisk.len()));
+        write(vm, self.ramdisk_at, now);
+        self.ramdisk = later;
+        self.ramdisk_at = self.ramdisk_at.offset(now.len() as u64);
+        Ok(true)
+    }
+}
+
+/// Adds the device tree to the rest and switches the first vCPU on.
+fn start(guest: &Guest, vm: &Vm, places: &Placement) -> Result<(), String> {
     let ramdisk = guest.ramdisk.len() as u64;
     let tree = guest_dt::build(&GuestDt {
         vcpus: guest.config.vcpus(),
         gic: vm.vgic.model(),
-        memory,
+        memory: vm.ram.size(),
         bootargs: &guest.config.bootargs,
         ramdisk: (ramdisk > 0).then_some((places.ramdisk, ramdisk)),
         uart: vm.uart.is_some(),
@@ -85,23 +126,16 @@ fn seed(vm: &Vm) -> Option<Seed> {
 
 /// Copies into the guest's memory, and out of the caches: it starts with its own off.
 fn write(vm: &Vm, at: Ipa, bytes: &[u8]) {
-    let mut at = at;
-    for part in bytes.chunks(CHUNK as usize) {
-        write_part(vm, at, part);
-        at = at.offset(part.len() as u64);
-        interrupt::outside_guest();
-    }
-}
-
-fn write_part(vm: &Vm, at: Ipa, bytes: &[u8]) {
     let mut rest = bytes;
     for piece in vm.ram.pieces(at, bytes.len() as u64) {
-        let Ok((pa, len)) = piece else { return };
-        let Some((now, later)) = rest.split_at_checked(len as usize) else { return };
+        let Ok((pa, len)) = piece else { break };
+        let Some((now, later)) = rest.split_at_checked(len as usize) else { break };
         El2.write(pa, now);
         clean(pa, len);
         rest = later;
     }
+    // The board's devices interrupt this core too, and others wait for them.
+    interrupt::outside_guest();
 }
 
 fn clean(pa: Pa, len: u64) {

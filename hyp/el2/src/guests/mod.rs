@@ -26,7 +26,7 @@ pub use disk::{
 };
 pub use files::help as help_hashing;
 pub use life::{build, drain, give_back};
-pub use load::{clear, load};
+pub use load::{Loading, clear};
 
 use crate::hw::El2;
 use crate::{accounts, console, cpu, monitor, power};

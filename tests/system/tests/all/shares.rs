@@ -18,6 +18,7 @@ tests! {
         a_capped_hog_gets_its_cap_beside_others_and_alone,
         a_guest_with_a_reserve_gets_it_among_seven_hogs,
         an_interactive_guest_among_seven_hogs_is_awake_within_the_latency,
+        a_guest_whose_neighbour_is_loaded_anew_is_awake_within_the_latency,
         a_guest_that_owns_its_core_has_the_same_timer_beside_shared_cores,
         exits_of_each_class_leave_a_neighbour_on_the_same_core_its_fair_share,
         a_core_that_has_nothing_to_do_takes_over_who_waits;
@@ -143,6 +144,21 @@ fn an_interactive_guest_among_seven_hogs_is_awake_within_the_latency(machine: Ma
     let mut target = start(&scene, machine, &with_hogs(shared("typist", &[0], "interactive"), 7));
     let line = result(&mut target, "typist", "interactive");
     assert!(number(&line, "p99_ns") < WAKE_LATENCY_NS, "{line}");
+}
+
+fn a_guest_whose_neighbour_is_loaded_anew_is_awake_within_the_latency(machine: Machine) {
+    let scene = Scene::new(machine, "loaded-anew");
+    // Each start of the neighbour copies this: in one piece it would be ten milliseconds or so.
+    let ramdisk = scene.file("ramdisk", &vec![0x5a; 32 << 20]);
+    let neighbour = shared("neighbour", &[0], "hog load.seconds=1 load.then=off")
+        .memory("64M")
+        .with(&format!("ramdisk = \"{}\"; restart = \"always\";", ramdisk.display()));
+    let typist = shared("typist", &[0], "interactive load.wakes=600");
+    let mut target = start(&scene, machine, &[typist, neighbour]);
+    let line = result(&mut target, "typist", "interactive");
+    assert!(number(&line, "max_ns") < WAKE_LATENCY_NS, "{line}");
+    let lives = target.said("neighbour").matches("LOAD hog ").count();
+    assert!(lives > 1, "the neighbour had {lives} lives, or was not loaded anew meanwhile");
 }
 
 fn four_vcpus_of_one_core_get_through_their_locks_in_little_more_than_their_fair_time(
