@@ -9,6 +9,7 @@
 
 mod board;
 mod debian;
+mod group;
 mod machine;
 mod restart;
 mod rows;
@@ -89,6 +90,7 @@ fn count(
     let mut tessera = step(&format!("counting on {name} under Tessera"), || measure(&mut qemu))?;
     tessera.extend(restart::run(workspace, board)?);
     tessera.extend(shared::run(workspace, board)?);
+    tessera.extend(group::run(workspace, board)?);
     if debian && board.counts_runs() {
         let (without, under) = debian::run(workspace, board)?;
         native.extend(without.map(|count| (debian::ROW.to_string(), count)));

@@ -89,7 +89,8 @@ fn read_files(config: &Config, base: &Path) -> Files {
         });
         (name.clone(), content)
     };
-    names.flatten().map(read).collect()
+    let initial = config.groups.iter().map(|group| group.initial.as_ref());
+    names.chain(initial).flatten().map(read).collect()
 }
 
 fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8], String> {

@@ -8,6 +8,7 @@
 
 mod calls;
 mod disk;
+mod group;
 mod interrupts;
 mod memory;
 mod neighbour;
@@ -25,7 +26,7 @@ fn main(machine: &'static Machine) {
     if machine.arg("restart").is_some() {
         psci::reset();
     }
-    if shared::run(machine) {
+    if shared::run(machine) || group::run(machine) {
         return println!("BENCH-DONE");
     }
     println!("BENCH reset_to_guest {}", machine.entered_at);

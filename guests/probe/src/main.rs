@@ -1,7 +1,7 @@
 //! "It works": each promise of the architecture, and of Tessera to its guests, checked one by one.
 //!
 //! Without a hypervisor the same lines pass on QEMU's `virt`, but for those marked as Tessera's alone: so a test that
-//! fails under Tessera has found something. `probe.mode=echo` on the command line makes it answer typed lines instead,
+//! fails under Tessera has found something. `probe.mode=echo` on the command line makes it answer typed lines instead, `watch` tell of its group,
 //! and `probe.only=gic,timer` picks sections.
 #![no_std]
 #![no_main]
@@ -12,6 +12,7 @@ mod debug;
 mod disk;
 mod fp;
 mod gic;
+mod groups;
 mod ids;
 mod irqs;
 mod memory;
@@ -32,7 +33,7 @@ guest!(main);
 type Section = (&'static str, fn(&Machine));
 
 /// The sections, in the order in which they run.
-const SECTIONS: [Section; 17] = [
+const SECTIONS: [Section; 18] = [
     ("ids", ids::run),
     ("undefined", undefined::run),
     ("memory", memory::run),
@@ -50,12 +51,16 @@ const SECTIONS: [Section; 17] = [
     ("pmu", pmu::run),
     ("console", console::run),
     ("disk", disk::run),
+    ("groups", groups::run),
 ];
 
 fn main(machine: &'static Machine) {
     report::begin("probe", machine);
     if machine.arg("probe.mode") == Some("echo") {
         return console::echo();
+    }
+    if machine.arg("probe.mode") == Some("watch") {
+        groups::watch(machine);
     }
     let only = machine.arg("probe.only");
     for (name, section) in SECTIONS {

@@ -54,7 +54,7 @@ pub fn try_call(tally: &mut Tally, conduit: Conduit, function: u64) {
         };
     }
     x[0] = function;
-    // A random CPU_ON could start a CPU at a random place: that is attack 22's.
+    // A random CPU_ON could start a CPU at a random place: that is attack 23's.
     if psci && function & 0xff == 3 {
         x[1] |= 1 << 20;
     }
@@ -65,7 +65,7 @@ pub fn try_call(tally: &mut Tally, conduit: Conduit, function: u64) {
     tally.count(outcome);
 }
 
-/// Attack 22. It ends with the second CPU in garbage, from where nothing brings it back.
+/// Attack 23. It ends with the second CPU in garbage, from where nothing brings it back.
 pub fn cpus(machine: &Machine, tally: &mut Tally) {
     for target in (0..0x400).chain([1 << 31, 1 << 32, u64::MAX, 0x8000_0001]) {
         tally.step(|| call(AFFINITY_INFO, [target, 0, 0]));

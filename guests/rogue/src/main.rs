@@ -16,6 +16,7 @@ mod devices;
 mod ending;
 mod ends;
 mod fuzz;
+mod groups;
 mod outside;
 mod registers;
 mod rings;
@@ -33,7 +34,7 @@ type Attack = (&'static str, fn(&Machine, &mut Tally));
 
 /// The attacks by number, from 1. The last one loses the second CPU to garbage, which on a QEMU with one thread for all
 /// takes its time slices from what comes after.
-const ATTACKS: [Attack; 22] = [
+const ATTACKS: [Attack; 23] = [
     ("reads outside ram", outside::reads),
     ("writes outside ram", outside::writes),
     ("addresses beyond any bus", outside::huge),
@@ -55,6 +56,7 @@ const ATTACKS: [Attack; 22] = [
     ("floods of the console", storms::console),
     ("cache, tlb and translation instructions", registers::maintenance),
     ("debug registers, halts and waits", debug::run),
+    ("memory, doorbells and pages of groups", groups::run),
     ("cpus started and stopped wrongly", calls::cpus),
 ];
 

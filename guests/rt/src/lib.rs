@@ -28,7 +28,8 @@ pub mod timer;
 pub mod trap;
 pub mod virtio;
 
-pub use machine::Machine;
+pub use machine::{GroupNode, Machine};
+pub use tessera_abi as abi;
 
 /// Makes `$main`, a `fn(&'static Machine)`, what the boot CPU runs; the machine is switched off when it returns.
 #[macro_export]

@@ -1,5 +1,8 @@
 //! What the device tree says of the machine.
 
+use tessera_abi::group::COMPATIBLE;
+use tessera_abi::layout::MAX_GROUPS;
+
 use crate::fdt::{self, Fdt, Item};
 use crate::gic::Version;
 
@@ -31,6 +34,27 @@ pub struct VirtioNode {
     pub edge: bool,
 }
 
+/// A group of guests that share memory (`tessera_abi::group`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GroupNode {
+    /// Its name.
+    pub name: &'static str,
+    /// The first register of its doorbell.
+    pub doorbell: u64,
+    /// The first byte of its membership page.
+    pub membership: u64,
+    /// The region: its first byte and its length.
+    pub region: (u64, u64),
+    /// Its interrupt, an edge.
+    pub intid: u32,
+    /// The own index.
+    pub index: u32,
+    /// How many members there are.
+    pub members: u32,
+    /// The region may only be read.
+    pub read_only: bool,
+}
+
 /// The machine, as told.
 #[derive(Clone, Copy, Default)]
 pub struct Machine {
@@ -54,6 +78,8 @@ pub struct Machine {
     cpu_count: usize,
     virtio_list: [VirtioNode; MAX_VIRTIO],
     virtio_count: usize,
+    group_list: [GroupNode; MAX_GROUPS],
+    group_count: usize,
     /// `/chosen` has a seed for randomness.
     pub has_seed: bool,
     /// The virtual counter at the first instruction.
@@ -100,6 +126,11 @@ impl Machine {
         self.virtio_list.get(..self.virtio_count).unwrap_or(&[])
     }
 
+    /// The groups that the guest is in.
+    pub fn groups(&self) -> &[GroupNode] {
+        self.group_list.get(..self.group_count).unwrap_or(&[])
+    }
+
     /// End of RAM.
     pub fn ram_end(&self) -> u64 {
         self.ram_base + self.ram_size
@@ -138,6 +169,19 @@ impl Machine {
             self.gic_windows = [0, 4].map(|at| (reg(at).unwrap_or(0), reg(at + 2).unwrap_or(0)));
         } else if fdt::has(node.compatible, "arm,sbsa-gwdt") {
             self.watchdog = Some([0, 4].map(|at| reg(at).unwrap_or(0)));
+        } else if fdt::has(node.compatible, COMPATIBLE) {
+            let number = |at| reg(at).unwrap_or(0);
+            let group = GroupNode {
+                name: node.label,
+                doorbell: number(0),
+                membership: number(4),
+                region: (number(8), number(10)),
+                intid: fdt::word(node.interrupts, 4).unwrap_or(0) + 32,
+                index: fdt::word(node.index, 0).unwrap_or(0),
+                members: fdt::word(node.members, 0).unwrap_or(0),
+                read_only: node.read_only,
+            };
+            push(&mut self.group_list, &mut self.group_count, group);
         } else if fdt::has(node.compatible, "virtio,mmio") {
             let spi = fdt::word(node.interrupts, 4).unwrap_or(0);
             let kind = fdt::word(node.interrupts, 8).unwrap_or(0);
@@ -170,6 +214,10 @@ struct Node {
     device_type: &'static str,
     method: &'static str,
     bootargs: &'static str,
+    label: &'static str,
+    index: &'static [u8],
+    members: &'static [u8],
+    read_only: bool,
     seed: bool,
 }
 
@@ -182,6 +230,10 @@ impl Node {
             "device_type" => self.device_type = fdt::text(value),
             "method" => self.method = fdt::text(value),
             "bootargs" => self.bootargs = fdt::text(value),
+            "label" => self.label = fdt::text(value),
+            "tessera,index" => self.index = value,
+            "tessera,members" => self.members = value,
+            "read-only" => self.read_only = true,
             "rng-seed" => self.seed = true,
             _ => {}
         }

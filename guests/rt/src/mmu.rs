@@ -92,6 +92,16 @@ pub fn map(pa: u64, kind: Kind, exec: bool) -> u64 {
     map_raw(slot, descriptor) + (pa & 0xfff)
 }
 
+/// Maps the gigabyte that `pa` is in where its physical addresses say, cached and not to be executed, and gives `pa`.
+pub fn map_gigabyte(pa: u64) -> u64 {
+    let gigabyte = pa >> 30;
+    set_level1(
+        gigabyte as usize,
+        gigabyte << 30 | VALID | INNER_SHAREABLE | ACCESS_FLAG | UXN | PXN,
+    );
+    pa
+}
+
 /// Puts a raw level 3 descriptor into a slot of the window and gives the page's address.
 pub fn map_raw(slot: usize, descriptor: u64) -> u64 {
     LEVEL3.0[slot % ENTRIES].store(0, Relaxed);

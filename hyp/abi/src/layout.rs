@@ -43,6 +43,16 @@ pub const DISK_SLOTS: u64 = 8;
 pub const POWER_BUTTON_SLOT: u64 = 8;
 /// The slot of the control port.
 pub const CONTROL_SLOT: u64 = 9;
+/// Doorbells of groups: a page for each group that the guest is in.
+pub const DOORBELL_BASE: u64 = 0x0b00_0000;
+/// Bytes of a group's doorbell.
+pub const DOORBELL_SIZE: u64 = 0x1000;
+/// Membership pages: a read-only page for each group that the guest is in.
+pub const MEMBERSHIP_BASE: u64 = 0x0b01_0000;
+/// Bytes of a membership page.
+pub const MEMBERSHIP_SIZE: u64 = 0x1000;
+/// Most groups that one guest is in.
+pub const MAX_GROUPS: usize = 8;
 
 /// Most vCPUs of one guest.
 pub const MAX_VCPUS: usize = 8;
@@ -51,6 +61,8 @@ pub const MAX_VCPUS: usize = 8;
 pub const UART_INTID: u32 = 32 + 1;
 /// Interrupt of the watchdog: SPI 2, level.
 pub const WATCHDOG_INTID: u32 = 32 + 2;
+/// Interrupt of the first group that the guest is in: SPI 8, edge; group `n` of the guest has `GROUP_INTID + n`.
+pub const GROUP_INTID: u32 = 32 + 8;
 /// Interrupt of virtio-mmio device 0: SPI 16, edge; device `n` has `VIRTIO_INTID + n`.
 pub const VIRTIO_INTID: u32 = 32 + 16;
 /// Performance monitors' overflow: PPI 7, level.

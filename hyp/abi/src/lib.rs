@@ -6,4 +6,5 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod group;
 pub mod layout;

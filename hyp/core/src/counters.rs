@@ -80,6 +80,8 @@ causes! {
     Uart = "uart",
     /// A virtio device.
     Virtio = "virtio",
+    /// The doorbell of a group.
+    Doorbell = "doorbell",
     /// The watchdog.
     Watchdog = "watchdog",
     /// A load or store to where no device is.

@@ -18,6 +18,7 @@ use crate::addr::{CpuId, VcpuId, VcpuSet, VmId};
 use crate::config::VmConfig;
 use crate::counters::{GuestCounters, Observed};
 use crate::disk::Window;
+use crate::group::Share;
 use crate::hw::Hw;
 use crate::life::{Action, Life, Refusal, Request, StopReason};
 use crate::snapshot::Snapshot;
@@ -47,6 +48,8 @@ pub struct Guest {
     pub ramdisk: &'static [u8],
     /// Its disks.
     pub disks: Vec<DiskSeat>,
+    /// Its groups.
+    pub groups: Vec<Share>,
     /// Where it is in its life.
     pub life: Life,
     /// What each life gets its random numbers from, where the board has any.
@@ -84,6 +87,7 @@ impl Guest {
         kernel: &'static [u8],
         ramdisk: &'static [u8],
         disks: Vec<DiskSeat>,
+        groups: Vec<Share>,
         random: Option<Stream>,
     ) -> Self {
         let life = Life::new(config.vcpus() as u8, config.life.policy, config.life.stop_timeout);
@@ -92,6 +96,7 @@ impl Guest {
             kernel,
             ramdisk,
             disks,
+            groups,
             life,
             random: Mutex::new(random),
             counters: Arc::new(GuestCounters::new(config.vcpus())),
@@ -134,17 +139,20 @@ impl Guest {
 
     /// Begins a life.
     pub fn install(&self, vm: Arc<Vm>) {
+        self.groups.iter().for_each(|share| share.begin(&vm));
         *self.vm.lock() = Some(vm);
         self.snapshots.iter().for_each(|snapshot| *snapshot.lock() = None);
     }
 
     /// Takes the life away from everybody who does not hold it yet.
     pub fn take_vm(&self) -> Option<Arc<Vm>> {
+        self.groups.iter().for_each(Share::end);
         self.vm.lock().take()
     }
 
-    /// Makes all its cores look at what they have to do.
+    /// Makes all its cores look at what they have to do, after a change of its life, which whoever shares memory with it learns.
     pub fn kick_all(&self, hw: &impl Hw) {
+        self.groups.iter().for_each(|share| share.tell(hw, &self.life));
         if self.cores().is_empty() {
             (0..self.config.vcpus() as u8).for_each(|vcpu| hw.call(self.id, VcpuId(vcpu)));
         }

@@ -10,10 +10,13 @@ use alloc::vec::Vec;
 use crate::addr::Ipa;
 use crate::fdt::Writer;
 use crate::vgic::Model;
+use tessera_abi::group::COMPATIBLE;
 use tessera_abi::layout;
 
-/// Most bytes that a tree takes besides `bootargs`: what to leave room for before it is made.
+/// Most bytes that a tree takes besides `bootargs` and groups: what to leave room for before it is made.
 pub const MAX_BYTES: u64 = 0x1000;
+/// Most bytes that a group takes.
+pub const GROUP_BYTES: u64 = 0x200;
 
 /// `interrupts` of the GIC binding: kind, number within the kind, trigger (Linux `arm,gic-v3.yaml`).
 mod irq {
@@ -63,8 +66,25 @@ pub struct GuestDt<'a> {
     pub disks: usize,
     /// Performance monitors.
     pub pmu: Pmu,
+    /// Its groups, each with the doorbell of its place here.
+    pub groups: &'a [GroupDt<'a>],
     /// For `kaslr-seed` and `rng-seed`.
     pub seed: Option<Seed>,
+}
+
+/// A group that a guest is in.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupDt<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The region's first byte and its length.
+    pub region: (Ipa, u64),
+    /// The guest's index.
+    pub index: u8,
+    /// How many members there are.
+    pub members: usize,
+    /// The guest may write to the region.
+    pub writable: bool,
 }
 
 /// What a guest has of performance monitors.
@@ -80,7 +100,8 @@ pub enum Pmu {
 
 /// Makes the tree.
 pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
-    let capacity = MAX_BYTES as usize + guest.bootargs.len();
+    let capacity =
+        MAX_BYTES as usize + guest.bootargs.len() + guest.groups.len() * GROUP_BYTES as usize;
     Writer::tree(capacity, |root| {
         root.texts("compatible", &["tessera,vm", "linux,dummy-virt"]);
         root.text("model", "Tessera");
@@ -112,6 +133,9 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
         virtio(root, layout::POWER_BUTTON_SLOT);
         if guest.control {
             virtio(root, layout::CONTROL_SLOT);
+        }
+        for (slot, one) in (0..layout::MAX_GROUPS as u64).zip(guest.groups) {
+            group(root, slot, one);
         }
     })
 }
@@ -225,6 +249,32 @@ fn virtio(root: &mut Writer, slot: u64) {
     });
 }
 
+/// A binding of our own (`docs/groups.md`), in which `uio_pdrv_genirq` finds what it needs; and the region once more, as Linux's
+/// `pmem-region.txt` has it, so that a kernel without that driver maps it as it maps its own memory.
+fn group(root: &mut Writer, slot: u64, group: &GroupDt<'_>) {
+    let doorbell = layout::DOORBELL_BASE + slot * layout::DOORBELL_SIZE;
+    let membership = layout::MEMBERSHIP_BASE + slot * layout::MEMBERSHIP_SIZE;
+    let (region, bytes) = (group.region.0.0, group.region.1);
+    root.node_at("group", doorbell, |node| {
+        node.texts("compatible", &[COMPATIBLE, "generic-uio"]);
+        let pages = [doorbell, layout::DOORBELL_SIZE, membership, layout::MEMBERSHIP_SIZE];
+        node.pairs("reg", [pages.as_slice(), &[region, bytes]].concat().as_slice());
+        node.texts("reg-names", &["doorbell", "membership", "region"]);
+        node.cells("interrupts", &spi(layout::GROUP_INTID + slot as u32, irq::EDGE_RISING));
+        node.text("label", group.name);
+        node.cells("tessera,index", &[group.index.into()]);
+        node.cells("tessera,members", &[group.members as u32]);
+        if !group.writable {
+            node.flag("read-only");
+        }
+    });
+    root.node_at("pmem", region, |node| {
+        node.text("compatible", "pmem-region");
+        node.pairs("reg", &[region, bytes]);
+        node.flag("volatile");
+    });
+}
+
 fn ppi(intid: u32, guest: &GuestDt<'_>) -> [u32; 3] {
     let cpus = match guest.gic {
         Model::V3 => 0,
@@ -257,8 +307,39 @@ mod tests {
         control: true,
         disks: 2,
         pmu: Pmu::Interrupting,
+        groups: &[],
         seed: Some([0x5a; 40]),
     };
+
+    const GROUP: GroupDt<'static> = GroupDt {
+        name: "ring",
+        region: (Ipa(0x40_0000_0000), 16 << 20),
+        index: 1,
+        members: 3,
+        writable: true,
+    };
+
+    #[test]
+    fn a_guest_finds_its_groups_with_their_places_and_its_own_index() {
+        let reader = GroupDt { name: "data", index: 2, writable: false, ..GROUP };
+        let blob = build(&GuestDt { groups: &[GROUP, reader], ..GUEST });
+        let fdt = Fdt::new(&blob).unwrap();
+        let group = fdt.find("/group@b001000").unwrap();
+        assert!(group.is_compatible("tessera,group") && group.is_compatible("generic-uio"));
+        let reg: Vec<_> = group.reg(fdt.root().cells()).collect();
+        let want = [(0x0b00_1000, 0x1000), (0x0b01_1000, 0x1000), (0x40_0000_0000, 16 << 20)];
+        assert_eq!(reg, want);
+        let cells = |name| property(&fdt, "/group@b001000", name).cells().collect::<Vec<_>>();
+        assert_eq!(cells("interrupts"), [0, 9, 1]);
+        assert_eq!(
+            (cells("tessera,index"), cells("tessera,members")),
+            (Vec::from([2]), Vec::from([3]))
+        );
+        assert_eq!(property(&fdt, "/group@b001000", "label").str(), Some("data"));
+        assert!(group.property("read-only").is_some());
+        assert!(fdt.find("/group@b000000").unwrap().property("read-only").is_none());
+        assert!(fdt.find("/pmem@4000000000").unwrap().is_compatible("pmem-region"));
+    }
 
     fn property<'a>(fdt: &Fdt<'a>, path: &str, name: &str) -> Property<'a> {
         let node = fdt.find(path).unwrap_or_else(|| panic!("no {path}"));
@@ -351,11 +432,13 @@ mod tests {
 
     #[test]
     fn the_largest_tree_is_no_larger_than_what_is_left_for_it() {
-        let most = GuestDt { vcpus: 99, disks: 99, memory: u64::MAX, ..GUEST };
+        const NAME: &str = "a-name-of-twenty-four-let";
+        let groups = [GroupDt { name: NAME, ..GROUP }; layout::MAX_GROUPS + 1];
+        let most = GuestDt { vcpus: 99, disks: 99, memory: u64::MAX, groups: &groups, ..GUEST };
         let blob = build(&most);
         let fdt = Fdt::new(&blob).unwrap();
         assert_eq!(fdt.find("/cpus").unwrap().children().count(), layout::MAX_VCPUS);
-        assert!(blob.len() as u64 <= MAX_BYTES, "{}", blob.len());
+        assert!(blob.len() as u64 <= MAX_BYTES + 8 * GROUP_BYTES, "{}", blob.len());
     }
 
     #[test]

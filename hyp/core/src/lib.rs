@@ -24,6 +24,7 @@ pub mod fdt;
 pub mod frames;
 #[cfg(any(test, feature = "fake"))]
 pub mod fuzz;
+pub mod group;
 pub mod guest;
 pub mod guest_dt;
 pub mod guest_mem;

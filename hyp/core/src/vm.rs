@@ -14,6 +14,7 @@ use crate::attention::Attention;
 use crate::control::Control;
 use crate::counters::{DiskCounters, GuestCounters};
 use crate::disk::{Accepted, DiskError, DiskRequest, SubmitError};
+use crate::group::Share;
 use crate::guest_mem::GuestRam;
 use crate::hw::Hw;
 use crate::id_regs::IdRegs;
@@ -68,6 +69,8 @@ pub struct Vm {
     pub control: Option<Control>,
     /// Its UART, where it has a console.
     pub uart: Option<Mutex<Vuart>>,
+    /// Its groups, each at the doorbell of its place here.
+    pub groups: Vec<Share>,
     /// Its interrupt controller.
     pub vgic: Vgic,
     /// What is counted of it; outlives it.
@@ -291,6 +294,13 @@ impl Vm {
             self.attention.mind_the_disk();
             hw.kick(here);
         }
+    }
+
+    /// The interrupt of the group in `slot`; called on the core of whoever caused it.
+    #[inline]
+    pub(crate) fn group_interrupt(&self, hw: &impl Hw, slot: u8) {
+        let intid = IntId(layout::GROUP_INTID + u32::from(slot));
+        self.kick_others(hw, self.vgic.pulse_spi(intid));
     }
 
     /// The interrupt of the virtio device in `slot`.

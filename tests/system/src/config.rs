@@ -18,6 +18,8 @@ pub struct Guest {
     bootargs: String,
     properties: String,
     disks: Vec<String>,
+    /// Nodes beside it.
+    beside: String,
 }
 
 impl Guest {
@@ -57,6 +59,7 @@ impl Guest {
             bootargs: String::new(),
             properties: String::new(),
             disks: Vec::new(),
+            beside: String::new(),
         }
     }
 
@@ -81,6 +84,17 @@ impl Guest {
     /// With so many vCPUs that share its cores with others, or all shared cores if it names none.
     pub fn shared(mut self, vcpus: usize) -> Self {
         self.shared = Some(vcpus);
+        self
+    }
+
+    /// With a group beside it, of these members, one at least, and these properties more.
+    pub fn group(mut self, name: &str, members: &[&str], properties: &str) -> Self {
+        let paths: Vec<String> = members.iter().map(|name| format!("&{{/{name}}}")).collect();
+        let _ = writeln!(
+            self.beside,
+            "\t{name} {{ compatible = \"tessera,group\"; members = <{}>; {properties} }};",
+            paths.join(" ")
+        );
         self
     }
 
@@ -143,7 +157,7 @@ impl Guest {
         for (number, disk) in self.disks.iter().enumerate() {
             let _ = writeln!(node, "\t\tdisk-{number} {{ {disk} }};");
         }
-        node + "\t};\n"
+        node + "\t};\n" + &self.beside
     }
 }
 

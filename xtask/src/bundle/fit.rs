@@ -20,7 +20,26 @@ struct Image<'a> {
     names: Vec<&'a str>,
     data: &'a [u8],
     hash: [u8; 32],
-    kernel: bool,
+    kind: Kind,
+}
+
+/// What an image is to its user, as U-Boot calls it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kernel,
+    Ramdisk,
+    /// What the region of a group begins with.
+    Data,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Ramdisk => "ramdisk",
+            Self::Data => "firmware",
+        }
+    }
 }
 
 /// The bundle of `config`, whose compiled tree is `tree`.
@@ -58,9 +77,12 @@ pub fn write(tree: &[u8], config: &Config, files: &Files) -> Result<Vec<u8>> {
 fn images<'a>(config: &'a Config, files: &'a Files) -> Vec<Image<'a>> {
     let mut images: Vec<Image<'a>> = Vec::new();
     let mut by_hash: BTreeMap<[u8; 32], usize> = BTreeMap::new();
-    let kernels = config.vms.iter().map(|vm| (&vm.kernel, true));
-    let ramdisks = config.vms.iter().flat_map(|vm| vm.ramdisk.iter().map(|name| (name, false)));
-    for (name, kernel) in kernels.chain(ramdisks) {
+    let kernels = config.vms.iter().map(|vm| (&vm.kernel, Kind::Kernel));
+    let ramdisks =
+        config.vms.iter().flat_map(|vm| vm.ramdisk.iter().map(|name| (name, Kind::Ramdisk)));
+    let initial = config.groups.iter().flat_map(|group| &group.initial);
+    let data = initial.map(|name| (name, Kind::Data));
+    for (name, kind) in kernels.chain(ramdisks).chain(data) {
         if images.iter().any(|image| image.names.contains(&name.as_str())) {
             continue;
         }
@@ -68,7 +90,7 @@ fn images<'a>(config: &'a Config, files: &'a Files) -> Vec<Image<'a>> {
         let hash = Sha256::digest(data).into();
         let index = *by_hash.entry(hash).or_insert_with(|| {
             let node = format!("file-{}", images.len() + 1);
-            images.push(Image { node, names: Vec::new(), data, hash, kernel });
+            images.push(Image { node, names: Vec::new(), data, hash, kind });
             images.len() - 1
         });
         images[index].names.push(name);
@@ -77,10 +99,11 @@ fn images<'a>(config: &'a Config, files: &'a Files) -> Vec<Image<'a>> {
 }
 
 fn write_image(node: &mut Writer, image: &Image<'_>) {
-    let packed = image.kernel && Kernel::open(image.data).is_ok_and(|kernel| kernel.is_packed());
+    let packed = image.kind == Kind::Kernel
+        && Kernel::open(image.data).is_ok_and(|kernel| kernel.is_packed());
     node.text("description", &image.names.join(", "));
     node.texts(PATH, &image.names);
-    node.text("type", if image.kernel { "kernel" } else { "ramdisk" });
+    node.text("type", image.kind.name());
     node.text("arch", "arm64");
     node.text("os", "linux");
     node.text("compression", if packed { "gzip" } else { "none" });

@@ -9,6 +9,8 @@ pub mod v3;
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use tessera_abi::layout::{GROUP_INTID, MAX_GROUPS};
+
 use crate::cpu;
 use crate::mmio::{read32, write8, write32};
 
@@ -130,9 +132,12 @@ pub fn lines() -> u32 {
 /// The first array of the distributor that has not its reset value, 0; before anything was set up (IHI 0048 4.3, IHI 0069
 /// 12.9). SGIs may be enabled from the start.
 pub fn not_reset() -> Option<u64> {
+    // Members of a group may have rung already.
+    let doorbells = ((1 << MAX_GROUPS) - 1) << (GROUP_INTID % 32);
     let dirty = |array: u64, intid: u32, own: u32| {
         let at = frame(intid) + array + u64::from(intid / 32) * 4;
-        read32(at) & if intid < 32 { own } else { u32::MAX } != 0
+        let others = if array == ISPENDR { !doorbells } else { u32::MAX };
+        read32(at) & if intid < 32 { own } else { others } != 0
     };
     let words = || (0..lines()).step_by(32);
     let arrays = [(ISENABLER, 0xffff_0000), (ISPENDR, u32::MAX), (ISACTIVER, u32::MAX)];

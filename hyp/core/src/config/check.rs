@@ -9,14 +9,15 @@ use tessera_abi::layout;
 
 use super::problem::{Problem, short};
 use super::reader::Reader;
-use super::{Config, DiskConfig, MAX_BOOTARGS, VmConfig};
+use super::{Config, DiskConfig, GroupConfig, MAX_BOOTARGS, VmConfig};
 use crate::addr::Ipa;
+use crate::guest_dt::{GROUP_BYTES, MAX_BYTES};
 use crate::image::{Kernel, place};
 
 /// How a partition is named by its own identity, as Linux does.
 pub(super) const PARTUUID: &str = "PARTUUID=";
-/// What a guest's device tree takes at most.
-const TREE_BYTES: u64 = crate::guest_dt::MAX_BYTES + MAX_BOOTARGS as u64;
+/// What a guest's device tree takes at most, in no group.
+const TREE_BYTES: u64 = MAX_BYTES + MAX_BOOTARGS as u64;
 
 /// What only the board knows.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +114,9 @@ pub fn check_files<'a, E: fmt::Display>(
             (Ok(kernel), Ok(ramdisk)) => {
                 let ramdisk_bytes = ramdisk.map_or(0, |data| data.len() as u64);
                 let base = Ipa(layout::RAM_BASE);
-                if let Err(error) = place(base, vm.memory, &kernel, ramdisk_bytes, TREE_BYTES) {
+                let groups = config.groups.iter().filter(|group| group.has(&vm.name)).count();
+                let tree = TREE_BYTES + groups as u64 * GROUP_BYTES;
+                if let Err(error) = place(base, vm.memory, &kernel, ramdisk_bytes, tree) {
                     problem("memory", format!("{error}; give it more"));
                 }
             }
@@ -127,13 +130,42 @@ pub fn check_files<'a, E: fmt::Display>(
             }
         }
     }
+    for group in &config.groups {
+        let Some(initial) = &group.initial else { continue };
+        match file(initial) {
+            Err(error) => problems.push(of_group(group, "initial", format!("{error}"))),
+            Ok(data) if data.len() as u64 > group.size => {
+                let bytes = data.len();
+                let what = format!("{bytes} bytes do not fit; make `size` larger");
+                problems.push(of_group(group, "initial", what));
+            }
+            Ok(_) => {}
+        }
+    }
     problems
 }
 
-/// Holds the guests against the board: cores, memory, partitions. Guests are served in the order of the file.
+/// A problem of `group`.
+fn of_group(group: &GroupConfig, property: &str, what: String) -> Problem {
+    Problem { node: format!("/{}", group.name), property: Some(property.into()), what }
+}
+
+/// Holds the guests against the board: cores, memory, partitions. Groups are served first, then guests in the order of the file.
 pub fn check_board(config: &Config, board: &BoardFacts<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut memory_left = board.memory;
+    for group in &config.groups {
+        match memory_left.checked_sub(group.size) {
+            Some(left) => memory_left = left,
+            None => {
+                let (asked, left) = (Mib(group.size), Mib(memory_left));
+                let what = format!(
+                    "{asked} is more than the {left} that this board has left; make it smaller"
+                );
+                problems.push(of_group(group, "size", what));
+            }
+        }
+    }
     // Which guest has which partition, by its place on the disk: a label and a PARTUUID may mean the same one.
     let mut taken: Vec<(usize, bool, &str)> = Vec::new();
     for vm in &config.vms {

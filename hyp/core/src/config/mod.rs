@@ -11,6 +11,8 @@
 
 mod check;
 mod cpus;
+mod disks;
+pub(crate) mod groups;
 mod homes;
 mod keys;
 mod lifecycle;
@@ -23,8 +25,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use tessera_abi::layout;
-
 use crate::addr::{CpuId, PAGE_SIZE};
 use crate::console::ConsoleKeys;
 use crate::fdt::{Fdt, Node};
@@ -34,6 +34,7 @@ pub use check::{
     BoardFacts, PartitionFacts, PartitionLookup, check_board, check_files, find_partition,
 };
 pub use cpus::Sharing;
+pub use groups::{GroupConfig, MAX_BOARD_GROUPS, MemberConfig};
 pub use lifecycle::Lifecycle;
 pub use problem::Problem;
 use problem::Problems;
@@ -55,6 +56,8 @@ const OWN_NAME: &str = "tessera";
 pub struct Config {
     /// Guests that can be started as far as is known, in the order of the file.
     pub vms: Vec<VmConfig>,
+    /// Groups of them, in the order of the file. A member may be missing in `vms`.
+    pub groups: Vec<GroupConfig>,
     /// Keys of the board's terminal that no guest gets.
     pub keys: ConsoleKeys,
     /// Microseconds after which a vCPU that wakes on a shared core runs at the latest, where it is not held back by what is
@@ -89,7 +92,15 @@ impl Config {
         }
     }
 
-    fn leave_out(&mut self, problems: Vec<Problem>) {
+    fn leave_out(&mut self, mut problems: Vec<Problem>) {
+        let wrong = |name: &str| problems.iter().any(|problem| problem.guest() == name);
+        let (left_out, groups): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.groups).into_iter().partition(|group| wrong(&group.name));
+        self.groups = groups;
+        for group in &left_out {
+            let members = self.vms.iter().filter(|vm| group.has(&vm.name));
+            problems.extend(members.map(|vm| groups::without_group(&vm.name, &group.name)));
+        }
         self.vms.retain(|vm| problems.iter().all(|problem| problem.guest() != vm.name));
         self.problems.extend(problems);
     }
@@ -176,9 +187,16 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
         reader.problem(None, what.into());
     }
     let mut vms: Vec<VmConfig> = Vec::new();
-    for (index, node) in root.children().enumerate() {
+    let (mut groups, mut without) = (Vec::new(), Vec::new());
+    let mut guests = 0;
+    for node in root.children().take(MAX_GUESTS + MAX_BOARD_GROUPS + 1) {
         let mut reader = reader.below(node);
-        if index >= MAX_GUESTS {
+        if groups::is_group(&node) {
+            without.extend(groups::parse(&mut reader, root, node, &mut groups));
+            continue;
+        }
+        guests += 1;
+        if guests > MAX_GUESTS {
             reader
                 .problem(None, format!("is one guest too many; a board has at most {MAX_GUESTS}"));
             break;
@@ -187,9 +205,11 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
             vms.push(vm);
         }
     }
-    let names: Vec<&str> = root.children().map(|node| node.name()).take(MAX_GUESTS).collect();
+    let guests = root.children().filter(|node| !groups::is_group(node));
+    let names: Vec<&str> = guests.map(|node| node.name()).take(MAX_GUESTS).collect();
     let waits = lifecycle::check_dependencies(&vms, &names);
-    let mut config = Config { vms, keys, wake_latency_us, problems: problems.into_vec() };
+    let mut config = Config { vms, groups, keys, wake_latency_us, problems: problems.into_vec() };
+    config.leave_out(without);
     config.reject(waits);
     config.reject(homes::check(&config.vms));
     config
@@ -207,11 +227,13 @@ pub(crate) const ROOT_PROPERTIES: [&str; 7] = [
 ];
 
 /// What a guest's node may have.
-pub(crate) const GUEST_PROPERTIES: [&str; 19] = {
+pub(crate) const GUEST_PROPERTIES: [&str; 20] = {
     let [vcpus, cpus, policy, shares, cap, reserve] = cpus::PROPERTIES;
     let [autostart, depends_on, restart, restart_limit, stop_timeout] = lifecycle::PROPERTIES;
     [
         "compatible",
+        // The compiler's, of a node that something refers to.
+        "phandle",
         vcpus,
         cpus,
         policy,
@@ -251,7 +273,8 @@ fn parse_vm<'a>(
     check_name(reader, node.name(), others);
     let cores = cpus::parse(reader);
     let memory = reader.required_text("memory", MAX_PATH, "memory = \"256M\"");
-    let memory = memory.and_then(|text| parse_memory(reader, text));
+    let memory =
+        memory.and_then(|text| parse_bytes(reader, "memory", text, "a small Linux takes 64M"));
     let kernel = parse_path(reader, "kernel", true);
     let ramdisk = parse_path(reader, "ramdisk", false);
     let bootargs = reader.text("bootargs", MAX_BOOTARGS).unwrap_or_default();
@@ -259,7 +282,7 @@ fn parse_vm<'a>(
     let watchdog = parse_watchdog(reader);
     let control = reader.flag("control");
     let life = lifecycle::parse(reader);
-    let disks = parse_disks(reader, node);
+    let disks = disks::parse(reader, node);
     cpus::check_claims(reader, &cores, others);
     check::shared_partitions(reader, &disks, others);
     let vm = VmConfig {
@@ -281,9 +304,14 @@ fn parse_vm<'a>(
     reader.is_clean().then_some(vm)
 }
 
-fn check_name(reader: &mut Reader<'_, '_>, name: &str, others: &[VmConfig]) {
+/// Whether `name` can label lines.
+fn is_plain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+    !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain)
+}
+
+fn check_name(reader: &mut Reader<'_, '_>, name: &str, others: &[VmConfig]) {
+    if !is_plain(name) {
         let what = "cannot be a guest's name; use up to";
         reader.problem(None, format!("{what} {MAX_NAME} letters, digits and `-_.+`"));
     } else if name == OWN_NAME {
@@ -293,20 +321,23 @@ fn check_name(reader: &mut Reader<'_, '_>, name: &str, others: &[VmConfig]) {
     }
 }
 
-/// Bytes of `text`, such as `"256M"`.
-fn parse_memory(reader: &mut Reader<'_, '_>, text: &str) -> Option<u64> {
+/// Bytes of `text`, such as `"256M"`; `least` says what to write in place of none.
+fn parse_bytes(
+    reader: &mut Reader<'_, '_>,
+    property: &'static str,
+    text: &str,
+    least: &str,
+) -> Option<u64> {
     let bytes = parse_size(text);
     let shown = problem::short(text);
     match bytes {
         None => reader.problem(
-            Some("memory"),
+            Some(property),
             format!("\"{shown}\" is not a size; write a number with K, M or G, such as \"256M\""),
         ),
-        Some(0) => {
-            reader.problem(Some("memory"), format!("\"{shown}\" is none; a small Linux takes 64M"))
-        }
+        Some(0) => reader.problem(Some(property), format!("\"{shown}\" is none; {least}")),
         Some(bytes) if !bytes.is_multiple_of(PAGE_SIZE) => {
-            reader.problem(Some("memory"), format!("\"{shown}\" is not a multiple of 4K"));
+            reader.problem(Some(property), format!("\"{shown}\" is not a multiple of 4K"));
         }
         Some(bytes) => return Some(bytes),
     }
@@ -356,40 +387,4 @@ fn parse_watchdog(reader: &mut Reader<'_, '_>) -> Option<StopReason> {
         ("stop", Some(StopReason::WatchdogStop)),
     ];
     lifecycle::one_of(reader, "watchdog", &known).flatten()
-}
-
-/// The subnodes: `disk`, or `disk-` and something where there are several.
-fn parse_disks<'a>(reader: &mut Reader<'a, '_>, node: Node<'a>) -> Vec<DiskConfig> {
-    let mut disks = Vec::new();
-    for child in node.children() {
-        let name = child.name();
-        let mut reader = reader.below(child);
-        if name != "disk" && !name.starts_with("disk-") {
-            reader.problem(
-                None,
-                "is unknown; what a guest may have below it is `disk` or `disk-…`".into(),
-            );
-            continue;
-        }
-        if disks.len() as u64 == layout::DISK_SLOTS {
-            reader.problem(
-                None,
-                format!("is one disk too many; a guest has at most {}", disks.len()),
-            );
-            break;
-        }
-        reader.only(&DISK_PROPERTIES);
-        for below in child.children() {
-            reader.below(below).problem(None, "is unknown; a disk has no nodes below it".into());
-        }
-        let partition = reader.required_text("partition", MAX_PATH, "partition = \"LABEL\"");
-        if partition.is_some_and(|name| name.is_empty() || name == check::PARTUUID) {
-            reader
-                .problem(Some("partition"), "is empty; write a GPT label or \"PARTUUID=…\"".into());
-        }
-        let read_only = reader.flag("read-only");
-        let partition = partition.unwrap_or_default().into();
-        disks.push(DiskConfig { name: problem::short(name).into(), partition, read_only });
-    }
-    disks
 }

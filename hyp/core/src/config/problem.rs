@@ -40,7 +40,7 @@ impl fmt::Display for Problem {
 }
 
 /// A name out of the tree, which may be anything, without what would drive a terminal.
-struct Shown<'a>(&'a str);
+pub(super) struct Shown<'a>(pub(super) &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,3 +1,4 @@
+mod groups;
 mod shared;
 
 use alloc::string::{String, ToString};

@@ -2,9 +2,10 @@
 
 use tessera_abi::layout;
 
-use super::mmio::{loaded, refuse, stored};
+use super::mmio::{device_at, loaded, refuse, stored};
 use super::{Next, Step};
 use crate::control::Control;
+use crate::counters::Cause;
 use crate::exit::MmioAccess;
 use crate::hw::Hw;
 use crate::vcpu::Vcpu;
@@ -14,10 +15,43 @@ use crate::watchdog::Frame;
 const WATCHDOG_CONTROL: u64 = layout::WATCHDOG_BASE + layout::WATCHDOG_FRAME_SIZE;
 pub(super) const WATCHDOG_END: u64 = WATCHDOG_CONTROL + layout::WATCHDOG_FRAME_SIZE;
 
-/// Devices whose pages are looked for last.
-#[cold]
+pub(super) const DOORBELL_END: u64 =
+    layout::DOORBELL_BASE + layout::MAX_GROUPS as u64 * layout::DOORBELL_SIZE;
+
+/// Devices whose pages are looked for behind the others: groups' doorbells first.
 #[inline(never)]
 pub fn other(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, hw: &impl Hw, next: &mut Next) -> Step {
+    let at = access.ipa().0.wrapping_sub(layout::DOORBELL_BASE);
+    if at < DOORBELL_END - layout::DOORBELL_BASE {
+        vcpu.observed.exits.count(Cause::Doorbell);
+        return doorbell(vm, vcpu, access, at, hw, next);
+    }
+    vcpu.observed.exits.count(device_at(access.ipa()));
+    watchdog(vm, vcpu, access, hw, next)
+}
+
+#[inline]
+fn doorbell(
+    vm: &Vm,
+    vcpu: &mut Vcpu,
+    access: MmioAccess,
+    at: u64,
+    hw: &impl Hw,
+    next: &mut Next,
+) -> Step {
+    let (slot, offset) = (at / layout::DOORBELL_SIZE, at % layout::DOORBELL_SIZE);
+    let Some(share) = vm.groups.get(slot as usize) else { return refuse(access, next) };
+    let done = if access.write() {
+        share.write(hw, offset, access.size(), stored(vcpu, access))
+    } else {
+        let value = share.read(offset, access.size());
+        value.map(|value| loaded(vcpu, access, value.into()))
+    };
+    done.map_or_else(|| refuse(access, next), |()| Step::Advance)
+}
+
+#[cold]
+fn watchdog(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, hw: &impl Hw, next: &mut Next) -> Step {
     let ipa = access.ipa().0;
     let (frame, offset) = match ipa {
         layout::WATCHDOG_BASE..WATCHDOG_CONTROL => (Frame::Refresh, ipa - layout::WATCHDOG_BASE),

@@ -5,7 +5,7 @@
 
 use tessera_abi::layout;
 
-use super::devices::WATCHDOG_END;
+use super::devices::{DOORBELL_END, WATCHDOG_END};
 use super::{Next, Step, devices};
 use crate::addr::{Ipa, VcpuSet};
 use crate::counters::Cause;
@@ -56,10 +56,7 @@ pub fn access(
             count(Cause::Gicc);
             gic(vm, vcpu, access, Frame::Deactivation, ipa - layout::GICC_DIR_BASE, hw, lrs)
         }
-        _ => {
-            count(device_at(access.ipa()));
-            return devices::other(vm, vcpu, access, hw, next);
-        }
+        _ => return devices::other(vm, vcpu, access, hw, next),
     };
     match result {
         Ok(()) => Step::Advance,
@@ -76,6 +73,7 @@ pub fn device_at(ipa: Ipa) -> Cause {
         layout::VIRTIO_BASE..VIRTIO_END => Cause::Virtio,
         layout::GICC_DIR_BASE..GICC_DIR_END => Cause::Gicc,
         layout::WATCHDOG_BASE..WATCHDOG_END => Cause::Watchdog,
+        layout::DOORBELL_BASE..DOORBELL_END => Cause::Doorbell,
         _ => Cause::NoDevice,
     }
 }

@@ -49,7 +49,7 @@ fn guest(id: u8, name: &str, cpus: &[u8]) -> Guest {
     };
     let window = Window { first: 100 * u64::from(id), sectors: 100, read_only: false };
     let seat = DiskSeat { owner: id, window, serial: [0; 20] };
-    Guest::new(VmId(id), config, &[], &[], Vec::from([seat]), None)
+    Guest::new(VmId(id), config, &[], &[], Vec::from([seat]), Vec::new(), None)
 }
 
 impl Default for Fake {

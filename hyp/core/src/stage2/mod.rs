@@ -134,9 +134,22 @@ impl Stage2 {
 
     /// Maps the page at `pa` at `ipa`, for the guest to read. Nothing may be mapped there.
     pub fn map_data_page(&mut self, hw: &impl Hw, ipa: Ipa, pa: Pa) -> Result<(), MapError> {
-        self.check_allowed(pa, PAGE_SIZE)?;
-        let data = Attributes::from_bits(Access::ReadOnly.ram().bits() | NO_EXECUTE);
-        self.tables.map(hw, ipa.0, pa, PAGE_SIZE, data)
+        self.map_shared(hw, ipa, pa, PAGE_SIZE, Access::ReadOnly)
+    }
+
+    /// Maps `len` bytes of memory that others have too at `ipa`, not to be executed, with the largest blocks that fit. Nothing
+    /// may be mapped there.
+    pub fn map_shared(
+        &mut self,
+        hw: &impl Hw,
+        ipa: Ipa,
+        pa: Pa,
+        len: u64,
+        access: Access,
+    ) -> Result<(), MapError> {
+        self.check_allowed(pa, len)?;
+        let data = Attributes::from_bits(access.ram().bits() | NO_EXECUTE);
+        self.tables.map(hw, ipa.0, pa, len, data)
     }
 
     /// Maps `len` bytes of a device's registers at `ipa`. Nothing may be mapped there.

@@ -13,7 +13,7 @@ use tessera_core::console::ConsoleKeys;
 use tessera_core::guest::{DiskSeat, Guest};
 use tessera_core::trng::Stream;
 
-use super::{disk, files, life};
+use super::{disk, files, groups, life};
 use crate::boot::stop;
 use crate::hw::FRAMES;
 use crate::{accounts, cpu, id, memory};
@@ -46,18 +46,22 @@ pub fn define(board: &Board<'_>) -> (Vec<Guest>, ConsoleKeys) {
     }
     super::WAKE_LATENCY.store(config.wake_latency_us, Ordering::Relaxed);
     life::adopt(board);
+    let groups = groups::define(&config, |path| find(path).ok());
     let mut seed = seed(board);
     let mut guests: Vec<Guest> = Vec::with_capacity(config.vms.len());
     for vm in config.vms {
         let id = VmId(guests.len() as u8);
         let (kernel, ramdisk) = (find(&vm.kernel), vm.ramdisk.as_deref().map(find));
-        match attach_disks(&vm, id, disk.as_mut()) {
-            Ok(disks) => guests.push(Guest::new(
+        let shares = groups::shares(&config.groups, &groups, &vm.name);
+        let disks = attach_disks(&vm, id, disk.as_mut());
+        match shares.and_then(|shares| Ok((disks?, shares))) {
+            Ok((disks, shares)) => guests.push(Guest::new(
                 id,
                 vm,
                 kernel.unwrap_or_default(),
                 ramdisk.and_then(Result::ok).unwrap_or_default(),
                 disks,
+                shares,
                 seed.as_mut().map(|seed| seed.for_guest(id)),
             )),
             Err(why) => log::error!("{}: {why}", vm.name),

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
 use tessera_core::bundle::{Bundle, File};
-use tessera_core::config::MAX_GUESTS;
+use tessera_core::config::{MAX_BOARD_GROUPS, MAX_GUESTS};
 use tessera_core::hw::Hw;
 
 use crate::cpu;
@@ -19,12 +19,12 @@ struct Jobs {
     next: AtomicUsize,
     done: AtomicUsize,
     /// A bit for each file whose hash is wrong.
-    wrong: AtomicU64,
+    wrong: [AtomicU64; 2],
 }
 
-/// Most files that are checked: a bundle has two a guest at most.
-const MAX_FILES: usize = 2 * MAX_GUESTS;
-const _: () = assert!(MAX_FILES <= u64::BITS as usize);
+/// Most files that are checked: a bundle has two a guest and one a group at most.
+const MAX_FILES: usize = 2 * MAX_GUESTS + MAX_BOARD_GROUPS;
+const _: () = assert!(MAX_FILES <= 2 * u64::BITS as usize);
 
 static JOBS: Once<Jobs> = Once::new();
 
@@ -37,7 +37,9 @@ pub fn help() {
         let Some(file) = jobs.files.get(n) else { return };
         if let Err(error) = file.verify_piece(piece) {
             // Of several wrong pieces the first is told.
-            if jobs.wrong.fetch_or(1 << n, Ordering::Relaxed) & 1 << n == 0 {
+            if jobs.wrong[n / 64 % 2].fetch_or(1 << (n % 64), Ordering::Relaxed) >> (n % 64) & 1
+                == 0
+            {
                 log::error!("bundle: {error}");
             }
         }
@@ -57,7 +59,7 @@ pub fn verify(bundle: &Bundle<'static>) -> Vec<File<'static>> {
         files: files.clone(),
         next: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
-        wrong: AtomicU64::new(0),
+        wrong: [const { AtomicU64::new(0) }; 2],
     });
     cpu::others_online().for_each(|core| El2.kick(core));
     help();
@@ -65,7 +67,7 @@ pub fn verify(bundle: &Bundle<'static>) -> Vec<File<'static>> {
     while jobs.done.load(Ordering::Acquire) < jobs.pieces.len() {
         core::hint::spin_loop();
     }
-    let wrong = jobs.wrong.load(Ordering::Relaxed);
-    let whole = |(n, file): (usize, &File<'static>)| (wrong >> n & 1 == 0).then_some(*file);
+    let wrong = |n: usize| jobs.wrong[n / 64 % 2].load(Ordering::Relaxed) >> (n % 64) & 1 != 0;
+    let whole = |(n, file): (usize, &File<'static>)| (!wrong(n)).then_some(*file);
     jobs.files.iter().enumerate().filter_map(whole).collect()
 }

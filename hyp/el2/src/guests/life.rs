@@ -17,6 +17,7 @@ use tessera_core::guest_mem::{Extent, GuestRam};
 use tessera_core::hw::Hw;
 use tessera_core::id_regs::IdRegs;
 use tessera_core::lock::Mutex;
+use tessera_core::paging::MapError;
 use tessera_core::psci::{PowerStates, Psci};
 use tessera_core::smccc::{Mitigations, Services};
 use tessera_core::stage2::Stage2;
@@ -118,6 +119,7 @@ pub fn build(guest: &Guest) -> Result<(), String> {
         watchdog: config.watchdog.map(|on_hang| Mutex::new(Watchdog::new(on_hang))),
         control: config.control.then(Control::new),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
+        groups: guest.groups.clone(),
         vgic: Vgic::new(config.vcpus(), parts.gic),
         counters: guest.counters.clone(),
     }));
@@ -163,8 +165,10 @@ fn take_memory(
 ) -> Result<(GuestRam, Stage2, Option<StealTime>), String> {
     let ram = take_ram(guest.config.memory)?;
     let mut stage2 = map_ram(&ram, guest.id, parts).inspect_err(|_| give_ram(&ram))?;
-    let steal = guest.config.sharing.map(|_| take_steal_time(guest, &mut stage2)).transpose();
-    match steal {
+    let shared = map_groups(guest, &mut stage2).map_err(|error| error.to_string());
+    let mut steal =
+        || guest.config.sharing.map(|_| take_steal_time(guest, &mut stage2)).transpose();
+    match shared.and_then(|()| steal()) {
         Ok(steal) => Ok((ram, stage2, steal)),
         Err(error) => {
             stage2.free(&El2);
@@ -172,6 +176,18 @@ fn take_memory(
             Err(error)
         }
     }
+}
+
+/// What the guest shares with others.
+fn map_groups(guest: &Guest, stage2: &mut Stage2) -> Result<(), MapError> {
+    for (slot, share) in (0..).zip(&guest.groups) {
+        for extent in &share.group.region {
+            stage2.map_shared(&El2, extent.ipa, extent.pa, extent.len, share.access())?;
+        }
+        let page = Ipa(layout::MEMBERSHIP_BASE + slot * layout::MEMBERSHIP_SIZE);
+        stage2.map_data_page(&El2, page, share.group.page)?;
+    }
+    Ok(())
 }
 
 /// The page in which the guest reads how long its vCPUs waited for a core.

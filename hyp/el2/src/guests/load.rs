@@ -1,13 +1,16 @@
 //! Clearing a guest's memory and loading it: at its first start, and again at each reset.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use tessera_abi::layout;
 use tessera_core::addr::{Ipa, Pa, VcpuId};
-use tessera_core::guest_dt::{self, GuestDt, Pmu, Seed};
+use tessera_core::group::Share;
+use tessera_core::guest_dt::{self, GroupDt, GuestDt, Pmu, Seed};
 use tessera_core::hw::Hw;
 use tessera_core::image::{Content, ImageError, Kernel, Placement, place};
 use tessera_core::psci::Start;
+use tessera_core::stage2::Access;
 use tessera_core::vm::Vm;
 use tessera_core::vtimer::Clock;
 
@@ -59,7 +62,9 @@ impl Loading {
     pub fn begin(guest: &Guest, vm: &Vm) -> Result<Self, String> {
         let text = |error: ImageError| error.to_string();
         let kernel = Kernel::open(guest.kernel).map_err(text)?;
-        let tree_size = guest_dt::MAX_BYTES + guest.config.bootargs.len() as u64;
+        let tree_size = guest_dt::MAX_BYTES
+            + guest.groups.len() as u64 * guest_dt::GROUP_BYTES
+            + guest.config.bootargs.len() as u64;
         let ramdisk = guest.ramdisk;
         let base = Ipa(layout::RAM_BASE);
         let places = place(base, vm.ram.size(), &kernel, ramdisk.len() as u64, tree_size);
@@ -107,6 +112,7 @@ fn start(guest: &Guest, vm: &Vm, places: &Placement) -> Result<(), String> {
         watchdog: vm.watchdog.is_some(),
         disks: vm.disks.len(),
         pmu: life::parts().map_or(Pmu::None, |parts| parts.pmu),
+        groups: &groups(vm),
         seed: seed(vm),
     });
     write(vm, places.tree, &tree);
@@ -116,6 +122,20 @@ fn start(guest: &Guest, vm: &Vm, places: &Placement) -> Result<(), String> {
     *vm.clock.lock() = Clock::starting(El2.now());
     let start = Start { entry: places.kernel, context: places.tree.0 };
     vm.services.psci.power.switch_on(VcpuId(0), start).map_err(|_| "vCPU 0 is on".into())
+}
+
+fn groups(vm: &Vm) -> Vec<GroupDt<'_>> {
+    fn group(share: &Share) -> GroupDt<'_> {
+        let region = &share.group.region;
+        GroupDt {
+            name: &share.group.name,
+            region: (region.first().map_or(Ipa(0), |extent| extent.ipa), share.group.size()),
+            index: share.index,
+            members: share.group.count(),
+            writable: share.access() == Access::ReadWrite,
+        }
+    }
+    vm.groups.iter().map(group).collect()
 }
 
 fn seed(vm: &Vm) -> Option<Seed> {

@@ -3,6 +3,7 @@
 mod build;
 mod disk;
 mod files;
+mod groups;
 mod life;
 mod load;
 

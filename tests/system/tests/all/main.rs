@@ -8,6 +8,7 @@ mod chance;
 mod console;
 mod devices;
 mod disks;
+mod groups;
 mod lives;
 mod machines;
 mod monitor;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         attacks::TESTS,
         reboots::TESTS,
         lives::TESTS,
+        groups::TESTS,
         chance::TESTS,
         board::TESTS,
         disks::TESTS,

@@ -13,6 +13,7 @@ use super::Choices;
 use crate::addr::CpuId;
 use crate::board::{Board, Range};
 use crate::bundle::{Bundle, CONFIG, PATH, PIECES, piece_hashes};
+use crate::config::groups::GROUP_PROPERTIES;
 use crate::config::{
     BoardFacts, DISK_PROPERTIES, GUEST_PROPERTIES, MAX_GUESTS, PartitionFacts, ROOT_PROPERTIES,
     VmConfig, check_board, check_files, parse,
@@ -94,11 +95,14 @@ const BOARD: Words = Words {
 
 /// What a configuration may have.
 const CONFIGURATION: Words = Words {
-    nodes: &["web", "db", "disk", "disk-base", "tessera", "a name", "net"],
-    properties: &[&ROOT_PROPERTIES, &GUEST_PROPERTIES, &DISK_PROPERTIES],
+    nodes: &["web", "db", "group", "disk", "disk-base", "tessera", "a name", "net"],
+    properties: &[&ROOT_PROPERTIES, &GUEST_PROPERTIES, &DISK_PROPERTIES, &GROUP_PROPERTIES],
     texts: &[
         "tessera,config",
         "tessera,vm",
+        "tessera,group",
+        "read-write",
+        "read-only",
         "256M",
         "64M",
         "1K",
@@ -284,6 +288,7 @@ fn two_guests() -> Vec<u8> {
             web.text("compatible", "tessera,vm");
             web.cells("vcpus", &[2]);
             web.cells("cpus", &[0, 1]);
+            web.cells("phandle", &[1]);
             web.text("memory", "256M");
             web.text("kernel", "vmlinuz");
             web.text("ramdisk", "initrd");
@@ -292,6 +297,13 @@ fn two_guests() -> Vec<u8> {
                 disk.text("partition", "web");
                 disk.flag("read-only");
             });
+        });
+        root.node("group", |group| {
+            group.text("compatible", "tessera,group");
+            group.text("size", "64M");
+            group.cells("members", &[1]);
+            group.text("access", "read-only");
+            group.text("initial", "initrd");
         });
     })
 }

@@ -134,6 +134,7 @@ fn guest(hw: &FakeHw, ram: GuestRam, disk: VirtioBlk) -> Vm {
         control: Some(Control::new()),
         watchdog: Some(Mutex::new(Watchdog::new(StopReason::WatchdogStop))),
         uart: Some(Mutex::new(Vuart::new())),
+        groups: Vec::new(),
         vgic: Vgic::new(2, Model::V3),
         counters: Arc::new(GuestCounters::new(2)),
     }

@@ -1,0 +1,227 @@
+//! Groups: guests that share a region of memory, ring each other, and see who of them is up.
+//!
+//! The region needs nothing of us once it is mapped. What is here is the rest. A **doorbell**: who rings sets its bit in the
+//! member's [`Member::pending`]; only where nothing was pending does the member get an interrupt, so a storm costs it one
+//! interrupt for each time that it asks who rang, and everything else is done in the ringer's time. **Membership**: a word for
+//! each member in a page that all of them read, changed as their lives change.
+//!
+//! A group outlives its members' lives. To ring one takes the lock of that member's bell, under which its present life cannot
+//! end: for as long as it takes to make one interrupt pending. Idea not taken: to reach the life as others do, by
+//! [`crate::guest::Guest::vm`], which is a lock as well and two counts of an `Arc` beside.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use tessera_abi::group::membership::{self, LIVES_SHIFT, State};
+use tessera_abi::group::{MAX_MEMBERS, doorbell};
+
+use crate::addr::Pa;
+use crate::guest_mem::Extent;
+use crate::hw::Hw;
+use crate::life::{self, Life, Phase};
+use crate::lock::Mutex;
+use crate::stage2::Access;
+use crate::vm::Vm;
+
+/// In [`Member::pending`], above a bit for each member: the membership page has changed.
+const CHANGED: u64 = 1 << 32;
+/// Below it: who rang.
+const RINGS: u64 = CHANGED - 1;
+
+/// A group, as long as the board runs.
+pub struct Group {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The region: where it is, for the members and on the board.
+    pub region: Vec<Extent>,
+    /// The frame of the membership page.
+    pub page: Pa,
+    members: Vec<Member>,
+    /// How often the page changed.
+    generation: Mutex<u64>,
+}
+
+/// A guest's place in a group.
+pub struct Member {
+    /// Which of the guest's groups this is.
+    slot: u8,
+    access: Access,
+    /// Who rang, a bit each, and [`CHANGED`].
+    pending: AtomicU64,
+    /// Its word on the page.
+    told: AtomicU64,
+    /// Its present life, to be rung.
+    life: Mutex<Option<Arc<Vm>>>,
+}
+
+impl Member {
+    /// A member that is down, whose group of number `slot` this is.
+    pub const fn new(slot: u8, access: Access) -> Self {
+        let (pending, told) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { slot, access, pending, told, life: Mutex::new(None) }
+    }
+}
+
+/// A guest's share of a group.
+#[derive(Clone)]
+pub struct Share {
+    /// The group.
+    pub group: Arc<Group>,
+    /// The guest's index in it.
+    pub index: u8,
+}
+
+impl Group {
+    /// A group of these members, at most [`MAX_MEMBERS`], which are all down. `page` is a zeroed frame.
+    pub fn new(
+        hw: &impl Hw,
+        name: String,
+        region: Vec<Extent>,
+        page: Pa,
+        mut members: Vec<Member>,
+    ) -> Self {
+        members.truncate(MAX_MEMBERS);
+        let bytes: u64 = region.iter().map(|extent| extent.len).sum();
+        let word = |at, value: u32| hw.write(page.offset(at), &value.to_le_bytes());
+        word(membership::MAGIC, membership::MAGIC_VALUE);
+        word(membership::VERSION, 1);
+        word(membership::MEMBERS, members.len() as u32);
+        hw.write(page.offset(membership::SIZE), &bytes.to_le_bytes());
+        Self { name, region, page, members, generation: Mutex::new(0) }
+    }
+
+    /// Bytes of the region.
+    pub fn size(&self) -> u64 {
+        self.region.iter().map(|extent| extent.len).sum()
+    }
+
+    /// How many members it has.
+    pub fn count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Has `member` find `bit` pending, if it lives. A ring and a change each have an interrupt: who asks for one of the two
+    /// only is still told of it.
+    fn ring(&self, hw: &impl Hw, member: &Member, bit: u64) {
+        let life = member.life.lock();
+        let Some(vm) = &*life else { return };
+        let alike = if bit == CHANGED { CHANGED } else { RINGS };
+        if member.pending.fetch_or(bit, Ordering::AcqRel) & alike == 0 {
+            vm.group_interrupt(hw, member.slot);
+        }
+    }
+
+    fn ring_others(&self, hw: &impl Hw, index: u8, bit: u64) {
+        for (n, member) in self.members.iter().enumerate() {
+            if n != usize::from(index) {
+                self.ring(hw, member, bit);
+            }
+        }
+    }
+
+    /// Has the page say of member `index` what `word` does, and tells the others where that is new. `word` is asked while
+    /// nobody else changes the page, so the last one to ask has the latest to tell.
+    fn tell(&self, hw: &impl Hw, index: u8, word: impl FnOnce() -> u64) {
+        let Some(member) = self.members.get(usize::from(index)) else { return };
+        let mut generation = self.generation.lock();
+        let word = word();
+        if member.told.swap(word, Ordering::Relaxed) == word {
+            return;
+        }
+        *generation += 1;
+        let at = membership::WORDS + 8 * u64::from(index);
+        hw.write(self.page.offset(at), &word.to_le_bytes());
+        hw.fence();
+        hw.write(self.page.offset(membership::GENERATION), &generation.to_le_bytes());
+        drop(generation);
+        // Who is rung sees the page as it is now.
+        hw.fence();
+        self.ring_others(hw, index, CHANGED);
+    }
+}
+
+impl Share {
+    fn member(&self) -> Option<&Member> {
+        self.group.members.get(usize::from(self.index))
+    }
+
+    /// What the guest may do in the region.
+    pub fn access(&self) -> Access {
+        self.member().map_or(Access::ReadOnly, |member| member.access)
+    }
+
+    /// A life of the guest begins: it can be rung, and nobody has rung it yet.
+    pub fn begin(&self, vm: &Arc<Vm>) {
+        let Some(member) = self.member() else { return };
+        let mut life = member.life.lock();
+        member.pending.store(0, Ordering::Relaxed);
+        *life = Some(vm.clone());
+    }
+
+    /// The life of the guest is over: it is not held any more.
+    pub fn end(&self) {
+        if let Some(member) = self.member() {
+            *member.life.lock() = None;
+        }
+    }
+
+    /// Tells the other members where the guest is in its life, where that has changed.
+    pub fn tell(&self, hw: &impl Hw, life: &Life) {
+        self.group.tell(hw, self.index, || life.starts() << LIVES_SHIFT | state(life) as u64);
+    }
+
+    /// A load from the doorbell page; `None` where nothing answers.
+    pub fn read(&self, offset: u64, size: u8) -> Option<u32> {
+        let member = self.member()?;
+        let take = |bits: u64| member.pending.fetch_and(!bits, Ordering::AcqRel) & bits;
+        match (offset, size) {
+            (doorbell::RING, 4) => Some(0),
+            (doorbell::PENDING, 4) => Some(take(RINGS) as u32),
+            (doorbell::CHANGED, 4) => Some(u32::from(take(CHANGED) != 0)),
+            (doorbell::INDEX, 4) => Some(self.index.into()),
+            (doorbell::MEMBERS, 4) => Some(self.group.count() as u32),
+            (doorbell::WRITABLE, 4) => Some((member.access == Access::ReadWrite).into()),
+            _ => None,
+        }
+    }
+
+    /// A store to the doorbell page; `None` where nothing answers.
+    #[inline]
+    pub fn write(&self, hw: &impl Hw, offset: u64, size: u8, value: u64) -> Option<()> {
+        if (offset, size) != (doorbell::RING, 4) {
+            return None;
+        }
+        let me = 1 << (self.index % MAX_MEMBERS as u8);
+        match value {
+            _ if value == u64::from(doorbell::ALL) => self.group.ring_others(hw, self.index, me),
+            _ if value == u64::from(self.index) => {}
+            _ => {
+                if let Some(member) = self.group.members.get(value as usize) {
+                    self.group.ring(hw, member, me);
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Where a guest is in its life, for the others: what matters to them is whether it can still write.
+fn state(life: &Life) -> State {
+    let state = life.state();
+    match life.phase() {
+        Phase::Building | Phase::Clearing | Phase::Loading => State::Starting,
+        Phase::Running if state == life::State::Paused => State::Paused,
+        Phase::Running => State::Up,
+        Phase::Leaving => State::Leaving,
+        Phase::Down => match state {
+            life::State::Crashed => State::Crashed,
+            life::State::Restarting => State::Restarting,
+            _ => State::Down,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

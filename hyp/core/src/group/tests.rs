@@ -1,0 +1,167 @@
+use alloc::vec;
+
+use tessera_abi::group::membership;
+use tessera_abi::layout::GROUP_INTID;
+
+use super::*;
+use crate::addr::Ipa;
+use crate::hw::fake::FakeHw;
+use crate::life::{Policy, Request, StopReason};
+use crate::machine;
+
+const PAGE: Pa = Pa(0x8000_3000);
+
+fn hw() -> FakeHw {
+    FakeHw::new(Pa(0x8000_0000), 1 << 18)
+}
+
+/// A group of three: the third may only read.
+fn shares(hw: &FakeHw) -> [Share; 3] {
+    let region = vec![Extent { ipa: Ipa(0x40_0000_0000), pa: Pa(0x8001_0000), len: 0x1_0000 }];
+    let members = vec![
+        Member::new(0, Access::ReadWrite),
+        Member::new(3, Access::ReadWrite),
+        Member::new(0, Access::ReadOnly),
+    ];
+    let group = Arc::new(Group::new(hw, "ring".into(), region, PAGE, members));
+    [0, 1, 2].map(|index| Share { group: group.clone(), index })
+}
+
+fn ring(hw: &FakeHw, from: &Share, value: u32) {
+    assert_eq!(from.write(hw, doorbell::RING, 4, value.into()), Some(()));
+}
+
+/// Whether the group's interrupt waits for the guest, in place `slot` of its groups.
+fn interrupted(vm: &Vm, slot: u32) -> bool {
+    vm.vgic.states(None).pending >> (GROUP_INTID - 32 + slot) & 1 != 0
+}
+
+fn word(hw: &FakeHw, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    hw.read(PAGE.offset(at), &mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+#[test]
+fn who_is_rung_finds_who_rang_once_and_has_one_interrupt_for_all_of_it() {
+    let hw = hw();
+    let [one, two, three] = shares(&hw);
+    let vm = Arc::new(machine::tests::vm());
+    two.begin(&vm);
+    assert!(!interrupted(&vm, 3));
+    ring(&hw, &one, 1);
+    assert!(interrupted(&vm, 3), "of the place that the group has for this guest");
+    // As if the guest had taken it, and not asked who rang.
+    vm.vgic.reset();
+    for _ in 0..1000 {
+        ring(&hw, &three, 1);
+        ring(&hw, &one, 1);
+    }
+    assert!(!interrupted(&vm, 3), "a storm disturbs nobody");
+    assert_eq!(two.read(doorbell::PENDING, 4), Some(0b101));
+    assert_eq!(two.read(doorbell::PENDING, 4), Some(0));
+    ring(&hw, &one, 1);
+    assert!(interrupted(&vm, 3), "who asked is told of the next");
+}
+
+#[test]
+fn a_ring_of_all_rings_the_others_and_one_of_nobody_nobody() {
+    let hw = hw();
+    let [one, two, three] = shares(&hw);
+    let vms = [(); 3].map(|()| Arc::new(machine::tests::vm()));
+    for (share, vm) in [&one, &two, &three].into_iter().zip(&vms) {
+        share.begin(vm);
+    }
+    ring(&hw, &one, doorbell::ALL);
+    let pending = |share: &Share| share.read(doorbell::PENDING, 4).unwrap();
+    assert_eq!([&one, &two, &three].map(pending), [0, 1, 1]);
+    for nobody in [0, 3, 31, 32, 255, 256, u32::MAX - 1] {
+        ring(&hw, &one, nobody);
+    }
+    assert_eq!([&one, &two, &three].map(pending), [0, 0, 0]);
+}
+
+#[test]
+fn a_new_life_has_not_been_rung_and_who_is_down_is_not() {
+    let hw = hw();
+    let [one, two, _] = shares(&hw);
+    let vm = Arc::new(machine::tests::vm());
+    two.begin(&vm);
+    ring(&hw, &one, 1);
+    two.end();
+    assert_eq!(Arc::strong_count(&vm), 1, "nothing of the group holds the life");
+    ring(&hw, &one, 1);
+    let vm = Arc::new(machine::tests::vm());
+    two.begin(&vm);
+    assert_eq!(two.read(doorbell::PENDING, 4), Some(0));
+    assert!(!interrupted(&vm, 3));
+}
+
+#[test]
+fn registers_are_words_and_nothing_else_answers() {
+    let hw = hw();
+    let [one, _, three] = shares(&hw);
+    assert_eq!(one.read(doorbell::INDEX, 4), Some(0));
+    assert_eq!(three.read(doorbell::INDEX, 4), Some(2));
+    assert_eq!(one.read(doorbell::MEMBERS, 4), Some(3));
+    assert_eq!(one.read(doorbell::WRITABLE, 4), Some(1));
+    assert_eq!(three.read(doorbell::WRITABLE, 4), Some(0));
+    for offset in 0..0x1000 {
+        for size in [1, 2, 4, 8] {
+            let known = size == 4 && offset % 4 == 0 && offset <= doorbell::WRITABLE;
+            assert_eq!(one.read(offset, size).is_some(), known, "{offset:#x} {size}");
+            let known = size == 4 && offset == doorbell::RING;
+            assert_eq!(one.write(&hw, offset, size, 7).is_some(), known, "{offset:#x} {size}");
+        }
+    }
+}
+
+#[test]
+fn others_are_told_of_a_change_on_the_page_and_once_by_an_interrupt() {
+    let hw = hw();
+    let [one, two, _] = shares(&hw);
+    let vm = Arc::new(machine::tests::vm());
+    one.begin(&vm);
+    let life = Life::new(1, Policy::default(), 30);
+    let expect = |generation: u64, state: State, lives: u64| {
+        two.tell(&hw, &life);
+        assert_eq!(word(&hw, membership::GENERATION), generation);
+        assert_eq!(word(&hw, membership::WORDS + 8), lives << LIVES_SHIFT | state as u64);
+    };
+    expect(0, State::Down, 0);
+    assert_eq!(one.read(doorbell::CHANGED, 4), Some(0));
+    let _ = life.ask(Request::Start, 0, 1).unwrap();
+    expect(1, State::Starting, 0);
+    assert!(interrupted(&vm, 0));
+    assert_eq!(one.read(doorbell::PENDING, 4), Some(0), "nobody rang");
+    assert_eq!(one.read(doorbell::CHANGED, 4), Some(1));
+    assert_eq!(one.read(doorbell::CHANGED, 4), Some(0));
+    life.begin_clearing();
+    assert!(life.begin_running(0));
+    expect(2, State::Up, 1);
+    expect(2, State::Up, 1);
+    let _ = life.ask(Request::Pause, 0, 1).unwrap();
+    expect(3, State::Paused, 1);
+    let _ = life.ask(Request::Resume, 0, 1).unwrap();
+    expect(4, State::Up, 1);
+    assert!(life.end(StopReason::LostVectors, 0));
+    expect(5, State::Leaving, 1);
+    life.park();
+    let _ = life.ended(0, 1);
+    expect(6, State::Crashed, 1);
+    assert_eq!(two.read(doorbell::CHANGED, 4), Some(0), "who changes knows");
+}
+
+#[test]
+fn a_change_that_nobody_asked_for_keeps_no_ring_away() {
+    let hw = hw();
+    let [one, two, _] = shares(&hw);
+    let vm = Arc::new(machine::tests::vm());
+    one.begin(&vm);
+    let life = Life::new(1, Policy::default(), 30);
+    let _ = life.ask(Request::Start, 0, 1).unwrap();
+    two.tell(&hw, &life);
+    vm.vgic.reset();
+    ring(&hw, &two, 0);
+    assert!(interrupted(&vm, 0));
+}
