@@ -45,10 +45,15 @@ impl Deadlines {
         self.next()
     }
 
-    /// What one is set to.
-    #[inline]
-    pub fn get(&self, slot: Slot) -> Option<u64> {
-        Some(self.of(slot).load(Relaxed)).filter(|&at| at != NEVER)
+    /// Sets one, and gives the earliest of all where that was something else.
+    #[inline(always)]
+    pub fn set_anew(&self, slot: Slot, at: Option<u64>) -> Option<Option<u64>> {
+        let (of, at) = (self.of(slot), at.unwrap_or(NEVER));
+        if of.load(Relaxed) == at {
+            return None;
+        }
+        of.store(at, Relaxed);
+        Some(self.next())
     }
 
     /// Sets one to `at` if that is earlier than what it is, and gives the earliest of all.
@@ -71,8 +76,10 @@ impl Deadlines {
     /// The earliest.
     #[inline]
     pub fn next(&self) -> Option<u64> {
-        let earliest = self.at.iter().map(|at| at.load(Relaxed)).min();
-        earliest.filter(|&at| at != NEVER)
+        let [vcpu, guest, board, care] = &self.at;
+        let own = vcpu.load(Relaxed).min(guest.load(Relaxed));
+        let boards = board.load(Relaxed).min(care.load(Relaxed));
+        Some(own.min(boards)).filter(|&at| at != NEVER)
     }
 
     /// Takes the slots that are due at `now`: they are empty afterwards.
@@ -127,5 +134,8 @@ mod tests {
         assert_eq!(deadlines.set_earlier(Slot::Care, 700), Some(700));
         assert_eq!(deadlines.set_earlier(Slot::Care, 900), Some(700));
         assert_eq!(deadlines.set_earlier(Slot::Care, 600), Some(600));
+        assert_eq!(deadlines.set_anew(Slot::Care, Some(600)), None);
+        assert_eq!(deadlines.set_anew(Slot::Care, None), Some(None));
+        assert_eq!(deadlines.set_anew(Slot::Care, None), None);
     }
 }

@@ -252,6 +252,16 @@ pub struct StageTwoAbort {
 }
 
 impl Exit {
+    /// As [`Exit::decode`], for a vCPU of which each WFI is an exit.
+    #[inline(always)]
+    pub fn decode_waits_first(why: u64, syndrome: impl Fn() -> Syndrome) -> Self {
+        // All that is above the class is 0 for these (DDI 0487 D24.2.40): where it is not, the other way finds out.
+        match why >> 26 == ec::WFX {
+            true => Self::Wfx(why & 1 != 0),
+            false => Self::decode(why, syndrome),
+        }
+    }
+
     /// Decodes an exit from `why`, which is ESR_EL2 or [`INTERRUPT`], and where it takes more, `syndrome`.
     #[inline(always)]
     pub fn decode(why: u64, syndrome: impl Fn() -> Syndrome) -> Self {

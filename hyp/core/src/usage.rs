@@ -83,9 +83,10 @@ impl Usage {
     /// It was ready and gets the core. How long it has waited for one, in all.
     #[inline]
     pub fn runs(&self, now: u64) -> u64 {
-        add(&self.waited, now, self.waited_since.load(Relaxed));
+        let waited = until(self.waited.load(Relaxed), now, self.waited_since.load(Relaxed));
+        self.waited.store(waited, Relaxed);
         self.waited_since.store(0, Relaxed);
-        self.waited.load(Relaxed)
+        waited
     }
 
     /// It ran and is made to give way: it is ready.

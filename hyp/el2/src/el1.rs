@@ -106,13 +106,14 @@ pub fn leave() {
         msr!("pmintenclr_el1", 0xffff_ffff);
         msr!("pmcr_el0", 0);
     }
-    leave_address_space();
+    leave_address_space(tlb::vttbr_of_nobody(0));
 }
 
 /// Takes the guest's address space away, so that nothing walks its tables on this core any more.
-pub fn leave_address_space() {
+#[inline(always)]
+pub fn leave_address_space(vttbr_of_nobody: u64) {
     barrier::isb();
-    msr!("vttbr_el2", tlb::vttbr_of_nobody(0));
+    msr!("vttbr_el2", vttbr_of_nobody);
     barrier::isb();
 }
 
@@ -246,7 +247,9 @@ pub fn reset(mpidr: u64) {
     reset_debug();
     reset_pmu();
     pointer_keys::look();
-    PointerKeys::default().restore();
+    if pointer_keys::exist() {
+        PointerKeys::default().restore();
+    }
     // SAFETY: writes SIMD registers, which no Rust code of EL2 uses (soft-float target), and no memory.
     unsafe {
         core::arch::asm!("bl clear_fp", out("x30") _, options(nomem, nostack, preserves_flags));

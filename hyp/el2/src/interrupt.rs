@@ -163,11 +163,18 @@ pub fn park(vm: &Vm, vcpu: &mut Vcpu) {
     deactivate(vcpu.vgic.take_deactivations());
 }
 
-/// The same, as another takes this core over.
+/// The same, as another takes this core over. The virtual timer was switched off just before.
+#[inline(always)]
 pub fn set_aside(vm: &Vm, vcpu: &mut Vcpu) {
     let kick = vm.vgic.set_aside(&mut vcpu.vgic, &mut ListRegisters);
-    vm.kick(&El2, kick);
-    deactivate(vcpu.vgic.take_deactivations());
+    if !kick.is_empty() {
+        vm.kick(&El2, kick);
+    }
+    let deactivations = vcpu.vgic.take_deactivations();
+    if deactivations != 0 {
+        barrier::isb();
+        deactivate(deactivations);
+    }
 }
 
 /// Makes private interrupts of this core active, a bit each: they are when this returns.

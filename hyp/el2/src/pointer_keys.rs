@@ -36,21 +36,14 @@ pub fn look() {
     }
 }
 
-fn exist() -> bool {
+/// Whether there is.
+pub fn exist() -> bool {
     EXIST.load(Relaxed)
 }
 
 impl PointerKeys {
-    /// Takes them from this core, where it has any.
-    #[inline(always)]
+    /// Takes them from this core, which has some.
     pub fn save(&mut self) {
-        if exist() {
-            self.save_all();
-        }
-    }
-
-    #[inline(never)]
-    fn save_all(&mut self) {
         macro_rules! save {
             ($key:ident, $register:literal) => {
                 *$key = mrs!($register)
@@ -59,16 +52,8 @@ impl PointerKeys {
         each_key!(save, &mut self.0);
     }
 
-    /// Gives them to this core, where it has any.
-    #[inline(always)]
+    /// Gives them to this core, which has some.
     pub fn restore(&self) {
-        if exist() {
-            self.restore_all();
-        }
-    }
-
-    #[inline(never)]
-    fn restore_all(&self) {
         macro_rules! restore {
             ($key:ident, $register:literal) => {
                 msr!($register, *$key)

@@ -43,7 +43,7 @@ impl Recorded {
 
 /// Goes into the guest whose EL1 state is on this core, and comes back at label `$back` with its exit.
 macro_rules! enter {
-    ($registers:expr, $back:literal) => {{
+    ($registers:expr, $back:literal, $decode:path) => {{
         let (why, recorded): (u64, u64);
         // SAFETY: the frame is exclusively ours for the call, and the assembly touches no other memory of Rust's but a record
         // of the ring that the frame points into: `Registers` can only be made with one, and it is all atomics. All
@@ -68,7 +68,7 @@ macro_rules! enter {
             recorded.detail(syndrome.ipa().0);
             syndrome
         };
-        (Exit::decode(why, syndrome), recorded)
+        ($decode(why, syndrome), recorded)
     }};
 }
 
@@ -80,7 +80,7 @@ macro_rules! enter {
     reason = "the vectors come back to it; a second copy of this function would not assemble"
 )]
 pub fn run(registers: &mut Registers) -> (Exit, Recorded) {
-    enter!(registers, "guest_exited")
+    enter!(registers, "guest_exited", Exit::decode)
 }
 
 /// As [`run`], for a core that is shared: it has called [`use_vectors`].
@@ -90,7 +90,7 @@ pub fn run(registers: &mut Registers) -> (Exit, Recorded) {
     reason = "the vectors come back to it; a second copy of this function would not assemble"
 )]
 pub fn run_in_turn(registers: &mut Registers) -> (Exit, Recorded) {
-    enter!(registers, "guest_exited_in_turn")
+    enter!(registers, "guest_exited_in_turn", Exit::decode_waits_first)
 }
 
 /// Has this core's guests come back to [`run_in_turn`].

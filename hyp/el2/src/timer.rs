@@ -33,11 +33,12 @@ pub fn set(slot: Slot, at: Option<u64>) {
 }
 
 /// As [`set`], where what is set is another time.
+#[inline(always)]
 pub fn set_anew(slot: Slot, at: Option<u64>) {
     if let Some(cpu) = cpu::current()
-        && cpu.deadlines.get(slot) != at
+        && let Some(earliest) = cpu.deadlines.set_anew(slot, at)
     {
-        program(cpu.deadlines.set(slot, at));
+        program(earliest);
     }
 }
 
@@ -60,6 +61,7 @@ pub fn take_due() -> Due {
 }
 
 /// Sets the timer, to sooner where the GIC needs that.
+#[inline]
 fn program(at: Option<u64>) {
     match if gic::needs_stirring() { Some(stirring(at)) } else { at } {
         Some(at) => {

@@ -78,6 +78,18 @@ impl Heap {
         true
     }
 
+    /// Takes the earliest out, if there is one.
+    #[inline]
+    pub fn remove_first(&mut self) {
+        let Some(left) = self.len.checked_sub(1) else { return };
+        self.len = left;
+        if left > 0 {
+            let last = self.items[left % TASKS];
+            let at = self.sink(0, last);
+            self.put(at, last);
+        }
+    }
+
     /// What is at a place that is in use.
     #[inline]
     fn item(&self, at: usize) -> Option<Item> {
@@ -137,6 +149,10 @@ mod tests {
             let id = TaskId(random.next() as u8);
             if random.below(2) == 0 {
                 assert_eq!(heap.remove(id), model.remove(&id).is_some());
+                if let Some(first) = heap.peek().filter(|_| random.below(4) == 0) {
+                    heap.remove_first();
+                    model.remove(&first.id);
+                }
             } else if let Entry::Vacant(place) = model.entry(id) {
                 let after = *place.insert(random.below(1000));
                 heap.insert(id, origin.wrapping_add(after));

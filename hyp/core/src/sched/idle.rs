@@ -14,18 +14,12 @@ pub struct IdleCores {
     idle: AtomicU8,
     /// How many tasks wait on each that could go elsewhere.
     waiting: [AtomicU8; CORES],
-    /// Those on which any do.
-    crowded: AtomicU8,
 }
 
 impl IdleCores {
     /// All are busy, and nobody waits.
     pub const fn new() -> Self {
-        Self {
-            idle: AtomicU8::new(0),
-            waiting: [const { AtomicU8::new(0) }; CORES],
-            crowded: AtomicU8::new(0),
-        }
+        Self { idle: AtomicU8::new(0), waiting: [const { AtomicU8::new(0) }; CORES] }
     }
 
     /// `core` has nothing to do.
@@ -58,18 +52,10 @@ impl IdleCores {
     /// So many tasks wait on `core` that could go elsewhere.
     #[inline]
     pub fn set_waiting(&self, core: CpuId, count: usize) {
-        if let Some(waiting) = self.waiting.get(usize::from(core.0)) {
-            let count = u8::try_from(count).unwrap_or(u8::MAX);
-            let before = waiting.load(Ordering::Relaxed);
-            if before != count {
-                waiting.store(count, Ordering::Relaxed);
-                let bit = CoreSet::only(core).0;
-                match (before, count) {
-                    (0, _) => _ = self.crowded.fetch_or(bit, Ordering::Relaxed),
-                    (_, 0) => _ = self.crowded.fetch_and(!bit, Ordering::Relaxed),
-                    _ => {}
-                }
-            }
+        let waiting = &self.waiting[usize::from(core.0) % CORES];
+        let count = count.min(usize::from(u8::MAX)) as u8;
+        if waiting.load(Ordering::Relaxed) != count {
+            waiting.store(count, Ordering::Relaxed);
         }
     }
 
@@ -79,8 +65,7 @@ impl IdleCores {
             let count = self.waiting.get(usize::from(core.0))?.load(Ordering::Relaxed);
             (count > 0).then_some((count, core))
         };
-        let crowded = CoreSet(self.crowded.load(Ordering::Relaxed) & cores.0);
-        crowded.iter().filter_map(waiting).max().map(|(_, core)| core)
+        cores.iter().filter_map(waiting).max().map(|(_, core)| core)
     }
 }
 

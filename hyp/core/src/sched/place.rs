@@ -28,10 +28,10 @@ pub enum PlaceState {
 pub struct Place(AtomicU16);
 
 impl Place {
-    const STATES: u16 = 3;
+    const STATES: u16 = 4;
 
     const fn pack(core: CpuId, state: PlaceState) -> u16 {
-        core.0 as u16 * Self::STATES + state as u16
+        (core.0 as u16 * Self::STATES) | state as u16
     }
 
     const fn unpack(word: u16) -> (CpuId, PlaceState) {

@@ -1,5 +1,7 @@
 //! One task's accounts: its virtual time, its cap and its reserve.
 
+use core::num::NonZeroU64;
+
 use super::heap::is_before;
 use super::mean::Mean;
 use super::{Share, Timing};
@@ -24,38 +26,41 @@ pub(super) struct Task<T> {
     pub state: State,
     /// Whether a sibling waits for what it does.
     pub preferred: bool,
-    pub weight: u64,
+    pub weight: NonZeroU64,
     /// Its virtual time: what it ran, over its weight.
-    pub virt: u128,
+    pub virt: u64,
     /// What a division by the weight left of the last charge.
     rest: u64,
     cap: Option<Cap>,
     pub reserve: Option<Reserve>,
     /// By how much it goes on in half the latency.
-    pub credit: u128,
+    pub credit: u64,
     /// How long it has the core at a time, in ticks, and by how much it goes on meanwhile.
     pub slice: u64,
     turn: u64,
     /// Up to this virtual time it has just woken.
-    fresh_until: u128,
+    fresh_until: u64,
+    /// Since when it does not want the core, where it does not.
+    pub away_since: u64,
 }
 
 impl<T> Task<T> {
     /// Bits behind the point of virtual time.
     const FRACTION: u32 = 16;
 
-    /// The most that is charged at once, so that nothing overflows: days, after which nobody can have waited.
-    const LONGEST: u64 = 1 << 47;
+    /// The most that is charged at once, and after which nothing is known any more of who was away, so that nothing overflows: hours
+    /// of the fastest counter, for which nobody can have waited.
+    const LONGEST: u64 = 1 << 44;
 
     /// How far ahead of the others its virtual time gets, in its credits: else what it got by a reserve, or by calls, would be
     /// held against it for ever.
-    const FURTHEST: u128 = 16;
+    const FURTHEST: u64 = 16;
 
     /// A blocked task that has run nothing by `now`, where the others' virtual time is `virt`.
-    pub fn new(task: T, share: Share, timing: &Timing, virt: u128, now: u64) -> Self {
-        let weight = u64::from(share.weight.max(1));
-        let credit = u128::from(timing.latency / 2) << Self::FRACTION;
-        let slice = timing.slice_of(weight);
+    pub fn new(task: T, share: Share, timing: &Timing, virt: u64, now: u64) -> Self {
+        let weight = NonZeroU64::new(u64::from(share.weight)).unwrap_or(NonZeroU64::MIN);
+        let credit = (timing.latency / 2).min(Self::LONGEST) << Self::FRACTION;
+        let slice = timing.slice_of(weight.get());
         Self {
             task,
             state: State::Blocked,
@@ -68,21 +73,18 @@ impl<T> Task<T> {
                 .filter(|&percent| percent < 100)
                 .map(|percent| Cap::new(percent, timing, now)),
             reserve: share.reserve.map(|percent| Reserve::new(percent, timing, now)),
-            credit: credit / u128::from(weight),
+            credit: credit / weight,
             slice,
             turn: (slice.min(Self::LONGEST) << Self::FRACTION) / weight,
-            fresh_until: 0,
+            fresh_until: virt,
+            away_since: now,
         }
     }
 
     /// It ran from `since` to `now`: its virtual time goes on, and with it the `mean`.
     #[inline]
     pub fn charge(&mut self, since: u64, now: u64, mean: &mut Mean) {
-        let ran = now.wrapping_sub(since).min(Self::LONGEST);
-        let work = (ran << Self::FRACTION).saturating_add(self.rest);
-        self.rest = work % self.weight;
-        self.virt = self.virt.saturating_add(u128::from(work / self.weight));
-        mean.advance(work - self.rest);
+        let ran = self.charge_plain(since, now, mean);
         if let Some(cap) = &mut self.cap {
             cap.charge(since, now);
         }
@@ -91,25 +93,44 @@ impl<T> Task<T> {
         }
     }
 
+    /// The same for one that has neither cap nor reserve: for how long it ran.
+    #[inline(always)]
+    pub fn charge_plain(&mut self, since: u64, now: u64, mean: &mut Mean) -> u64 {
+        let ran = now.wrapping_sub(since).min(Self::LONGEST);
+        let work = (ran << Self::FRACTION) + self.rest;
+        self.rest = work % self.weight;
+        self.virt = self.virt.wrapping_add(work / self.weight);
+        mean.advance(work - self.rest);
+        ran
+    }
+
+    /// It moves to where virtual times are later by `by`.
+    pub fn shift(&mut self, by: u64) {
+        self.virt = self.virt.wrapping_add(by);
+        self.fresh_until = self.fresh_until.wrapping_add(by);
+    }
+
     /// Forgets what it is further ahead of the others, whose virtual time is `mean`, than it can be held to.
-    pub fn forgive(&mut self, mean: u128) {
-        let furthest = mean.saturating_add(self.credit.saturating_mul(Self::FURTHEST));
-        self.virt = self.virt.min(furthest);
+    pub fn forgive(&mut self, mean: u64) {
+        let furthest = mean.wrapping_add(self.credit.saturating_mul(Self::FURTHEST));
+        if is_before(furthest, self.virt) {
+            self.virt = furthest;
+        }
     }
 
     /// By its virtual time, when it is to have had its next turn. One that has just woken goes before those that ran on.
     #[inline]
     pub fn due(&self) -> u64 {
         let turn = if self.is_fresh() { 0 } else { self.turn };
-        (self.virt as u64).wrapping_add(turn)
+        self.virt.wrapping_add(turn)
     }
 
     /// The same for the turn that it is given now, against which others have to hold theirs.
     #[inline]
     pub fn due_now(&self) -> u64 {
         match self.is_fresh() {
-            true => self.fresh_until as u64,
-            false => (self.virt as u64).wrapping_add(self.turn),
+            true => self.fresh_until,
+            false => self.virt.wrapping_add(self.turn),
         }
     }
 
@@ -123,20 +144,22 @@ impl<T> Task<T> {
     }
 
     fn is_fresh(&self) -> bool {
-        self.virt < self.fresh_until
+        is_before(self.virt, self.fresh_until)
     }
 
     fn fresh_ticks(&self) -> u64 {
-        let virt = self.fresh_until.saturating_sub(self.virt) as u64;
-        virt.saturating_mul(self.weight).div_ceil(1 << Self::FRACTION)
+        let virt = self.fresh_until.wrapping_sub(self.virt);
+        virt.saturating_mul(self.weight.get()).div_ceil(1 << Self::FRACTION).min(self.slice)
     }
 
     /// It becomes ready after it was not, at `now` and the others' virtual time `mean`: what it left unused is gone, but
     /// for a turn, which may have been its due when it blocked.
-    pub fn wake(&mut self, now: u64, mean: u128) {
-        let furthest = self.credit.max(u128::from(self.turn));
-        self.virt = self.virt.max(mean.saturating_sub(furthest));
-        self.fresh_until = self.virt.saturating_add(self.credit);
+    pub fn wake(&mut self, now: u64, mean: u64) {
+        let furthest = mean.wrapping_sub(self.credit.max(self.turn));
+        if is_before(self.virt, furthest) || now.wrapping_sub(self.away_since) > Self::LONGEST {
+            self.virt = furthest;
+        }
+        self.fresh_until = self.virt.wrapping_add(self.credit);
         if let Some(reserve) = &mut self.reserve {
             reserve.wake(now);
         }
@@ -145,6 +168,11 @@ impl<T> Task<T> {
     /// Until when it must not run, where its cap is used up at `now`.
     pub fn throttled(&mut self, now: u64) -> Option<u64> {
         self.cap.as_mut()?.throttled(now)
+    }
+
+    /// Whether it has a cap.
+    pub fn is_capped(&self) -> bool {
+        self.cap.is_some()
     }
 
     /// When its cap will be used up if it runs on from `now`, where it is not.

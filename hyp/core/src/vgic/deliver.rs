@@ -98,10 +98,12 @@ impl Vgic {
     /// ended are its [`VgicCpu::twins`]. Afterwards [`VgicCpu::take_deactivations`] has what must not stay active here.
     ///
     /// The list registers are empty and the virtual interface is on when this returns and when [`Vgic::take_up`] is called.
-    #[inline]
+    #[inline(always)]
     pub fn set_aside(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
         if self.is_calm(me, lrs) {
-            self.retire(me, u32::MAX);
+            if me.used != 0 {
+                self.retire_all(me);
+            }
             self.off.fetch_or(VcpuSet::only(me.id).0, Relaxed);
             return VcpuSet::EMPTY;
         }
@@ -109,13 +111,14 @@ impl Vgic {
     }
 
     /// The vCPU has a core again.
-    #[inline]
+    #[inline(always)]
     pub fn take_up(&self, me: &VgicCpu) {
         // Before the requests are read: one that comes in between shows again.
         self.off.fetch_and(!VcpuSet::only(me.id).0, Relaxed);
     }
 
     /// Whether nothing is in the list registers, wanted back from them, or to be told to others.
+    #[inline(always)]
     fn is_calm(&self, me: &VgicCpu, lrs: &impl ListRegisters) -> bool {
         let cpu = self.shared(me.id);
         me.used & !lrs.empty() == 0
@@ -213,6 +216,16 @@ impl Vgic {
         }
         me.used &= !empty;
         me.resident &= !done;
+        let cpu = self.shared(me.id);
+        cpu.pending.store(cpu.pending.load(Relaxed) & !done, Relaxed);
+        cpu.bank.active.take(done as u32);
+    }
+
+    /// As [`Vgic::retire`], where that are all.
+    #[inline(always)]
+    fn retire_all(&self, me: &mut VgicCpu) {
+        let done = core::mem::take(&mut me.resident);
+        me.used = 0;
         let cpu = self.shared(me.id);
         cpu.pending.store(cpu.pending.load(Relaxed) & !done, Relaxed);
         cpu.bank.active.take(done as u32);

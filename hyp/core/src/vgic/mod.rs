@@ -269,9 +269,11 @@ impl Vgic {
     }
 
     /// Whether an interrupt waits that could end the vCPU's WFI: one is pending in a list register, or there is news.
+    #[inline]
     pub fn has_pending(&self, me: &VgicCpu, lrs: &impl ListRegisters) -> bool {
         self.needs_delivery(me)
-            || members(me.used as u64).any(|i| lrs.read(i as usize) & lr::PENDING != 0)
+            || members((me.used & !lrs.empty()) as u64)
+                .any(|i| lrs.read(i as usize) & lr::PENDING != 0)
     }
 
     /// Drives the line of a level-sensitive SPI (or, if the guest configured it so, edge-triggered: its rise counts).

@@ -201,11 +201,13 @@ pub struct Virtual {
 
 impl Virtual {
     /// Takes it from this core.
+    #[inline(always)]
     pub fn save(&mut self) {
         if is_v2() { v2::lists::save(self) } else { v3::lists::save(self) }
     }
 
     /// Gives it to this core.
+    #[inline(always)]
     pub fn restore(&self) {
         if is_v2() { v2::lists::restore(self) } else { v3::lists::restore(self) }
     }

@@ -7,7 +7,7 @@ use tessera_core::exit::{SysReg, SysRegAccess};
 
 use super::debug::{Breakpoints, Monitors};
 use super::fp::{self, Fp};
-use crate::pointer_keys::PointerKeys;
+use crate::pointer_keys::{self, PointerKeys};
 use crate::sysreg::{mrs, msr};
 use crate::{barrier, el1, id};
 
@@ -18,15 +18,20 @@ pub struct Extras {
     keys: PointerKeys,
     /// MDSCR_EL1, which also says whether EL0 may use the debug communications channel.
     debug_control: u64,
-    uses_debug: bool,
-    uses_monitors: bool,
-    /// The core has VDISR_EL2, which is a guest's DISR_EL1.
-    defers_errors: bool,
-    /// MDCR_EL2's traps that follow from this.
+    /// Which of those below are to be moved.
+    uses: u8,
+    /// MDCR_EL2, with the traps that follow from this.
     traps: u64,
     debug: Breakpoints,
     monitors: Monitors,
 }
+
+/// Bits of what a vCPU uses.
+const KEYS: u8 = 1 << 0;
+const DEBUG: u8 = 1 << 1;
+const MONITORS: u8 = 1 << 2;
+/// Of a core that has VDISR_EL2, which is a guest's DISR_EL1.
+const DEFERRED_ERROR: u8 = 1 << 3;
 
 /// MDCR_EL2: performance monitors trap (TPM, TPMCR), and debug registers (TDA, TDOSA, TDRA).
 const TRAP_MONITORS: u64 = 1 << 6 | 1 << 5;
@@ -51,20 +56,23 @@ pub enum FirstUse {
 impl Extras {
     /// The vCPU is at its reset, as are the core's registers.
     pub fn begin(&mut self) {
-        self.uses_debug = false;
-        self.uses_monitors = false;
+        self.uses = if pointer_keys::exist() { KEYS } else { 0 };
+        if id::has_ras() {
+            self.uses |= DEFERRED_ERROR;
+            forget_deferred_error();
+        }
         self.debug_control = 0;
-        self.defers_errors = id::has_ras();
-        self.forget_deferred_error();
+        // The registers are at their reset, and nobody's: they are fetched at their first use as well.
+        self.fp = Fp::default();
         self.trap_unused();
     }
 
     /// The vCPU is off: leaves those at their reset that others do not fetch.
     pub fn end(&self) {
-        if self.uses_debug {
+        if self.uses & DEBUG != 0 {
             el1::reset_debug();
         }
-        if self.uses_monitors {
+        if self.uses & MONITORS != 0 {
             el1::reset_pmu();
         }
     }
@@ -75,41 +83,50 @@ impl Extras {
         if with_fp {
             self.fp.save();
         }
-        self.keys.save();
         self.debug_control = mrs!("mdscr_el1");
-        if self.uses_debug {
+        if self.uses != 0 {
+            self.save_used();
+        }
+    }
+
+    #[inline(never)]
+    fn save_used(&mut self) {
+        if self.uses & KEYS != 0 {
+            self.keys.save();
+        }
+        if self.uses & DEBUG != 0 {
             self.debug.save();
-            el1::reset_debug();
         }
-        if self.uses_monitors {
+        if self.uses & MONITORS != 0 {
             self.monitors.save();
-            el1::reset_pmu();
         }
+        self.end();
     }
 
     /// Gives them to this core; SIMD and floating point trap unless they are `here` already.
     #[inline(always)]
     pub fn restore(&self, here: bool) {
         fp::set_trap(!here);
-        self.keys.restore();
         msr!("mdscr_el1", self.debug_control);
-        self.forget_deferred_error();
-        if self.uses_debug {
-            self.debug.restore();
-        }
-        if self.uses_monitors {
-            self.monitors.restore();
+        if self.uses != 0 {
+            self.restore_used();
         }
         self.trap();
     }
 
-    /// What another guest left in DISR_EL1, where a guest may write. It is not kept for that one: guests are not told of FEAT_RAS.
-    /// VSESR_EL2 is out of their reach.
-    #[inline(always)]
-    fn forget_deferred_error(&self) {
-        if self.defers_errors {
-            // VDISR_EL2.
-            msr!("s3_4_c12_c1_1", 0);
+    #[inline(never)]
+    fn restore_used(&self) {
+        if self.uses & KEYS != 0 {
+            self.keys.restore();
+        }
+        if self.uses & DEBUG != 0 {
+            self.debug.restore();
+        }
+        if self.uses & MONITORS != 0 {
+            self.monitors.restore();
+        }
+        if self.uses & DEFERRED_ERROR != 0 {
+            forget_deferred_error();
         }
     }
 
@@ -122,15 +139,18 @@ impl Extras {
     /// Has this core trap what the vCPU does not use.
     #[inline(always)]
     fn trap(&self) {
-        let before = mrs!("mdcr_el2");
-        if before & (TRAP_MONITORS | TRAP_DEBUG) != self.traps {
-            msr!("mdcr_el2", before & !(TRAP_MONITORS | TRAP_DEBUG) | self.traps);
+        if mrs!("mdcr_el2") != self.traps {
+            msr!("mdcr_el2", self.traps);
         }
     }
 
     fn trap_unused(&mut self) {
-        self.traps = if self.uses_debug { 0 } else { TRAP_DEBUG };
-        if !self.uses_monitors && id::has_pmu() {
+        // The rest of it is alike on all cores.
+        self.traps = mrs!("mdcr_el2") & !(TRAP_MONITORS | TRAP_DEBUG);
+        if self.uses & DEBUG == 0 {
+            self.traps |= TRAP_DEBUG;
+        }
+        if self.uses & MONITORS == 0 && id::has_pmu() {
             self.traps |= TRAP_MONITORS;
         }
         self.trap();
@@ -141,7 +161,7 @@ impl Extras {
     #[inline(never)]
     pub fn first_use(&mut self, access: SysRegAccess, value: u64) -> FirstUse {
         let register = access.reg();
-        if is_debug(register) && !self.uses_debug {
+        if is_debug(register) && self.uses & DEBUG == 0 {
             if access.write() && (value == 0 || register == MDSCR_EL1 && value == TDCC) {
                 if register == MDSCR_EL1 {
                     msr!("mdscr_el1", value);
@@ -151,9 +171,9 @@ impl Extras {
             if register == MDSCR_EL1 && !access.write() {
                 return FirstUse::Done(mrs!("mdscr_el1"));
             }
-            self.uses_debug = true;
-        } else if is_monitor(register) && !self.uses_monitors && id::has_pmu() {
-            self.uses_monitors = true;
+            self.uses |= DEBUG;
+        } else if is_monitor(register) && self.uses & MONITORS == 0 && id::has_pmu() {
+            self.uses |= MONITORS;
         } else {
             return FirstUse::None;
         }
@@ -161,6 +181,13 @@ impl Extras {
         barrier::isb();
         FirstUse::Again
     }
+}
+
+/// What another guest left in DISR_EL1, where a guest may write. It is not kept for that one: guests are not told of FEAT_RAS.
+/// VSESR_EL2 is out of their reach.
+fn forget_deferred_error() {
+    // VDISR_EL2.
+    msr!("s3_4_c12_c1_1", 0);
 }
 
 /// Breakpoints, watchpoints, their control, the OS lock and the debug communications channel (DDI 0487 D24.3).

@@ -52,9 +52,8 @@ pub fn traps() -> bool {
 #[inline(always)]
 pub fn set_trap(trap: bool) {
     let before = mrs!("cptr_el2");
-    let control = if trap { before | TFP } else { before & !TFP };
-    if control != before {
-        msr!("cptr_el2", control);
+    if (before & TFP != 0) != trap {
+        msr!("cptr_el2", before ^ TFP);
     }
 }
 

@@ -11,11 +11,10 @@
 mod debug;
 mod extras;
 mod fp;
+mod mail;
 mod moves;
 mod state;
 mod task;
-
-use alloc::boxed::Box;
 
 use tessera_core::addr::{CpuId, VcpuId, VmId};
 use tessera_core::deadlines::Slot;
@@ -94,23 +93,40 @@ fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     }
 }
 
+/// A vCPU or none, as one number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Who(u16);
+
+impl Who {
+    const NONE: Self = Self(u16::MAX);
+
+    const fn only(id: TaskId) -> Self {
+        Self(id.0 as u16)
+    }
+
+    const fn id(self) -> Option<TaskId> {
+        if self.0 <= u8::MAX as u16 { Some(TaskId(self.0 as u8)) } else { None }
+    }
+}
+
 /// A guest of which no vCPU has run.
 const NOBODY: u8 = u8::MAX;
 
 struct Core {
     me: CpuId,
     mailbox: &'static Mailbox,
-    queue: RunQueue<Box<Task>>,
+    queue: RunQueue<Task>,
     /// The vCPU that was given the core last, until it waits or another is.
-    current: Option<TaskId>,
+    current: Who,
     /// Whose registers this core has.
-    loaded: Option<TaskId>,
+    loaded: Who,
     /// Whose SIMD and floating-point registers this core has, and nobody changed elsewhere.
-    fp: Option<TaskId>,
+    fp: Who,
     /// Which vCPU of each guest ran here last.
     last: [u8; tessera_core::config::MAX_GUESTS],
     /// The time, where it was read just now.
     now: Option<u64>,
+    vttbr_of_nobody: u64,
     /// Whether a guest's WFE traps.
     spinning_traps: bool,
     /// When the first of the guests has something to do by the clock.
@@ -130,7 +146,7 @@ impl Core {
             let share =
                 Share { weight: sharing.shares, cap: sharing.cap, reserve: sharing.reserve };
             for (n, _) in guest.config.homes.iter().enumerate().filter(|(_, home)| **home == me) {
-                let task = Task::boxed(guest, VcpuId(n as u8));
+                let task = Task::new(guest, VcpuId(n as u8));
                 let id = task.id();
                 queue.add(id, share, task);
                 PLACES.put(id, me, PlaceState::Blocked);
@@ -142,11 +158,12 @@ impl Core {
             me,
             mailbox: mailbox(me),
             queue,
-            current: None,
-            loaded: None,
-            fp: None,
+            current: Who::NONE,
+            loaded: Who::NONE,
+            fp: Who::NONE,
             last: [NOBODY; _],
             now: None,
+            vttbr_of_nobody: tlb::vttbr_of_nobody(0),
             spinning_traps: false,
             watch_at: None,
         }
@@ -169,84 +186,126 @@ impl Core {
         self.share_out(now);
         self.trap_spinning();
         let (chosen, until) = match decision {
-            Decision::Run { id, until } => (Some(id), until),
-            Decision::Idle { until } => (None, until),
+            Decision::Run { id, until } => (Who::only(id), until),
+            Decision::Idle { until } => (Who::NONE, until),
         };
         let mut until = earlier(until, self.watch_at);
-        if chosen.is_some_and(|id| self.loaded != Some(id)) {
+        if chosen != self.loaded
+            && chosen != Who::NONE
+            && let Some(id) = self.loaded.id()
+        {
+            self.loaded = Who::NONE;
             // Of one that waits, the core has a timer less, and the queue one more.
-            until = earlier(until, self.unload());
+            until = earlier(until, self.unload(id));
         }
         timer::set_anew(Slot::Guest, until);
-        self.preempted(chosen, now);
-        match chosen {
+        if self.current != chosen {
+            self.preempted(now);
+        }
+        match chosen.id() {
             Some(id) => self.give(id, now),
             None => self.idle(),
         }
     }
 
-    /// Who waits for another vCPU by spinning gives the core up, where others want it.
+    /// Who waits for another vCPU by spinning gives the core up, where others want it. Where they do not any more, that is found
+    /// out at the next time.
     fn trap_spinning(&mut self) {
-        let contended = self.queue.is_contended();
-        if contended != self.spinning_traps {
-            self.spinning_traps = contended;
-            el1::trap_wfe(contended);
+        if !self.spinning_traps && self.queue.is_contended() {
+            self.spinning_traps = true;
+            el1::trap_wfe(true);
         }
     }
 
-    /// The vCPU that ran gives way to `chosen`, if that is another.
-    fn preempted(&mut self, chosen: Option<TaskId>, now: u64) {
-        let Some(id) = self.current.filter(|&id| Some(id) != chosen) else { return };
-        self.current = None;
+    /// The vCPU spins.
+    #[inline(never)]
+    fn yields(&mut self) {
+        self.queue.yields(El2.now());
+        if !self.queue.is_contended() {
+            self.spinning_traps = false;
+            el1::trap_wfe(false);
+        }
+    }
+
+    /// The vCPU that ran, if one did, gives way to another.
+    fn preempted(&mut self, now: u64) {
+        let Some(id) = self.current.id() else { return };
+        self.current = Who::NONE;
         PLACES.put(id, self.me, PlaceState::Queued);
         if let Some(task) = self.queue.task_mut(id).filter(|task| task.is_on()) {
             task.seat.vcpu.observed.usage.preempted(now);
         }
     }
 
-    /// Gives the core to `id`.
-    fn give(&mut self, id: TaskId, now: u64) {
-        let came = self.current != Some(id);
-        self.current = Some(id);
-        let Some(task) = self.queue.task_mut(id) else { return };
-        if !task.is_on() {
-            return self.step(id);
-        }
-        if came {
-            task.runs(now);
-            PLACES.run(id, self.me);
-        }
-        if self.loaded != Some(id) {
-            self.load(id);
-        }
-        let Some(task) = self.queue.task_mut(id) else { return };
-        match task.go(self.mailbox) {
-            Left::Ready => {}
-            Left::Waits | Left::Stands => self.block(id),
-            Left::Yields => self.queue.yields(El2.now()),
-            Left::Off(why) => {
-                task.seat.vcpu.observed.usage.end_shared(El2.now());
-                task.end(why);
-                self.loaded = None;
-                self.fp = None;
+    /// Gives the core to `id`, and as long as it is only for another that waits, to the next.
+    fn give(&mut self, mut id: TaskId, mut now: u64) {
+        let mut came = self.current != Who::only(id);
+        loop {
+            let who = Who::only(id);
+            self.current = who;
+            let Some(task) = self.queue.task_mut(id) else { return };
+            if !task.is_on() {
+                return self.step(id);
             }
+            if came {
+                task.runs(now);
+                PLACES.run(id, self.me);
+            }
+            if self.loaded != who {
+                let stale = comes_behind_a_sibling(&mut self.last, id);
+                task.load(Arrival { stale, has_fp: self.fp == who });
+                self.loaded = who;
+            }
+            match task.go(self.mailbox) {
+                Left::Ready => {}
+                left @ (Left::Waits | Left::Stands) => {
+                    PLACES.block(id, self.me);
+                    // What came since it looked last is not told again.
+                    if task.has_news() && !matches!(left, Left::Stands) {
+                        PLACES.run(id, self.me);
+                    } else {
+                        now = El2.now();
+                        task.seat.vcpu.observed.usage.blocks(now);
+                        if task.seat.watch_at.is_none()
+                            && let Some(next) = self.pass_on(id, now)
+                        {
+                            id = next;
+                            came = true;
+                            continue;
+                        }
+                        self.queue.block(now, None);
+                        self.current = Who::NONE;
+                        self.now = Some(now);
+                    }
+                }
+                Left::Yields => self.yields(),
+                Left::Off => {
+                    task.seat.vcpu.observed.usage.end_shared(El2.now());
+                    task.end();
+                    self.loaded = Who::NONE;
+                    self.fp = Who::NONE;
+                }
+            }
+            return self.mind_watch(id);
         }
-        self.mind_watch(id);
     }
 
-    /// The vCPU waits for an interrupt. Its registers stay, and so do its timers.
-    fn block(&mut self, id: TaskId) {
-        PLACES.block(id, self.me);
-        let Some(task) = self.queue.task_mut(id) else { return };
-        // What came since it looked last is not told again.
-        if task.has_news() && !task.stands() {
-            return PLACES.run(id, self.me);
+    /// The vCPU waits for an interrupt, and another takes the core at once, if there is one and nothing else to think of. Else its
+    /// registers stay, and so do its timers.
+    #[inline(always)]
+    fn pass_on(&mut self, id: TaskId, now: u64) -> Option<TaskId> {
+        // Mail is looked for before that one runs.
+        if self.watch_at.is_some() {
+            return None;
         }
-        let now = El2.now();
-        task.seat.vcpu.observed.usage.blocks(now);
-        self.queue.block(now, None);
-        self.current = None;
-        self.now = Some(now);
+        let (next, until) = self.queue.pass_on(now)?;
+        self.share_out(now);
+        self.trap_spinning();
+        self.loaded = Who::NONE;
+        self.current = Who::NONE;
+        let until = earlier(until, self.unload(id));
+        timer::set_anew(Slot::Guest, until);
+        Some(next)
     }
 
     /// Does what the guest's life asks of a vCPU that is off. This core's registers are nobody's, for it may take interrupts.
@@ -265,9 +324,9 @@ impl Core {
                 task.runs(now);
                 PLACES.run(id, self.me);
                 task.begin(&vm, start);
-                self.loaded = Some(id);
-                self.fp = Some(id);
-                if self.comes_behind_a_sibling(id) {
+                self.loaded = Who::only(id);
+                self.fp = Who::NONE;
+                if comes_behind_a_sibling(&mut self.last, id) {
                     tlb::forget_here();
                 }
                 return;
@@ -276,105 +335,26 @@ impl Core {
             Step::SleepUntil(at) => Some(at),
         };
         self.queue.block(El2.now(), timer);
-        self.current = None;
+        self.current = Who::NONE;
         self.mind_watch(id);
-    }
-
-    /// Takes what others left.
-    fn take_mail(&mut self) {
-        if !self.mailbox.any() {
-            return;
-        }
-        let mail = self.mailbox.take();
-        let now = El2.now();
-        for id in mail.woken() {
-            self.woken(id, now);
-        }
-        for id in mail.called() {
-            self.called(id, now);
-        }
-        if mail.parcels() {
-            self.adopt(now);
-        }
-        for core in mail.asking().iter() {
-            self.hand_over(core, now);
-        }
-    }
-
-    /// Something came for a vCPU of this core.
-    fn woken(&mut self, id: TaskId, now: u64) {
-        if self.queue.wake(id, now)
-            && let Some(task) = self.queue.task_mut(id)
-        {
-            task.woken(self.me, now);
-            self.queue.prefer(id);
-        }
-    }
-
-    /// A vCPU was called, which was on this core then.
-    fn called(&mut self, id: TaskId, now: u64) {
-        if self.queue.wake(id, now)
-            && let Some(task) = self.queue.task_mut(id)
-        {
-            task.woken(self.me, now);
-        }
-        if !self.queue.call(id, now) {
-            call(id.vm(), id.vcpu());
-        }
-    }
-
-    /// Has the guests that have something to do by the clock do it.
-    #[cold]
-    fn watch(&mut self, now: u64) {
-        self.watch_at = None;
-        for id in (0..=u8::MAX).map(TaskId) {
-            let Some(task) = self.queue.task_mut(id) else { continue };
-            if task.seat.watch_at.is_some_and(|at| at <= now) {
-                task.seat.watch();
-            }
-            self.mind_watch(id);
-        }
-    }
-
-    /// The guest of `id` may have something to do by the clock.
-    fn mind_watch(&mut self, id: TaskId) {
-        if let Some(task) = self.queue.task_mut(id)
-            && task.seat.watch_at.is_some()
-        {
-            self.watch_at = earlier(self.watch_at, task.seat.watch_at);
-        }
-    }
-
-    /// Gives this core the registers of `id`; those that it has are nobody's.
-    fn load(&mut self, id: TaskId) {
-        let arrival =
-            Arrival { stale: self.comes_behind_a_sibling(id), has_fp: self.fp == Some(id) };
-        let Some(task) = self.queue.task_mut(id) else { return };
-        task.load(arrival);
-        self.loaded = Some(id);
-    }
-
-    /// Whether another vCPU of the guest ran here since `id` did, which does now.
-    fn comes_behind_a_sibling(&mut self, id: TaskId) -> bool {
-        let guest = usize::from(id.vm().0) % self.last.len();
-        let last = core::mem::replace(&mut self.last[guest], id.vcpu().0);
-        last != NOBODY && last != id.vcpu().0
     }
 
     /// Takes the registers of whom this core has them. Where that one waits, its timers are the queue's from now on: when the
     /// first of them goes off.
-    fn unload(&mut self) -> Option<u64> {
-        let id = self.loaded.take()?;
-        let waits = self.current != Some(id);
+    #[inline(always)]
+    fn unload(&mut self, id: TaskId) -> Option<u64> {
+        let waits = self.current != Who::only(id);
         let task = self.queue.task_mut(id)?;
-        if task.unload() {
-            self.fp = Some(id);
+        if task.unload(self.vttbr_of_nobody) {
+            self.fp = Who::only(id);
         }
         if !waits {
             return None;
         }
         let deadline = task.state.deadline(&task.seat.vcpu);
-        self.queue.set_timer(id, deadline);
+        if deadline.is_some() {
+            self.queue.set_timer(id, deadline);
+        }
         deadline
     }
 
@@ -391,10 +371,17 @@ impl Core {
         barrier::dsb_sy();
         barrier::wfi();
         self.found_work();
-        let Some(id) = self.loaded else { return interrupt::while_idle(None) };
+        let Some(id) = self.loaded.id() else { return interrupt::while_idle(None) };
         let Some(task) = self.queue.task_mut(id) else { return };
         if task.while_idle() {
             self.woken(id, El2.now());
         }
     }
+}
+
+/// Whether another vCPU of the guest ran here since `id` did, which does now. `last` says which did of each guest.
+fn comes_behind_a_sibling(last: &mut [u8; tessera_core::config::MAX_GUESTS], id: TaskId) -> bool {
+    let guest = usize::from(id.vm().0) % last.len();
+    let before = core::mem::replace(&mut last[guest], id.vcpu().0);
+    before != NOBODY && before != id.vcpu().0
 }

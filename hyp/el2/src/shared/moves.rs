@@ -4,7 +4,6 @@
 //! waiting behind another, it is handed over at once to a core that has said so. A board on which all are busy pays a load
 //! for it.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use tessera_core::addr::{CoreSet, CpuId};
@@ -13,17 +12,16 @@ use tessera_core::lock::Mutex;
 use tessera_core::sched::{IdleCores, Parcel, PlaceState, TaskId};
 
 use super::task::Task;
-use super::{Core, PLACES, mailbox};
+use super::{Core, PLACES, Who, mailbox};
 use crate::cpu::MAX_CPUS;
 use crate::hw::El2;
 
 static IDLE: IdleCores = IdleCores::new();
 
 /// vCPUs on their way to each core. Locked for a push, or for taking one.
-static PARCELS: [Mutex<Vec<Parcel<Box<Task>>>>; MAX_CPUS] =
-    [const { Mutex::new(Vec::new()) }; MAX_CPUS];
+static PARCELS: [Mutex<Vec<Parcel<Task>>>; MAX_CPUS] = [const { Mutex::new(Vec::new()) }; MAX_CPUS];
 
-fn parcels(core: CpuId) -> &'static Mutex<Vec<Parcel<Box<Task>>>> {
+fn parcels(core: CpuId) -> &'static Mutex<Vec<Parcel<Task>>> {
     &PARCELS[usize::from(core.0) % MAX_CPUS]
 }
 
@@ -79,13 +77,13 @@ impl Core {
     /// Hands one that waits over to `core`; whether there was one.
     pub(super) fn hand_over(&mut self, core: CpuId, now: u64) -> bool {
         let loaded = self.loaded;
-        let may = |id: TaskId, task: &Task| loaded != Some(id) && task.cores().contains(core);
+        let may = |id: TaskId, task: &Task| loaded != Who::only(id) && task.cores().contains(core);
         let Some(parcel) = self.queue.hand_over(now, |id, task| may(id, task)) else {
             return false;
         };
         let id = parcel.id();
-        if self.fp == Some(id) {
-            self.fp = None;
+        if self.fp == Who::only(id) {
+            self.fp = Who::NONE;
         }
         // It changes hands with the lock: nobody is its owner in between.
         let mut parcels = parcels(core).lock();

@@ -108,31 +108,39 @@ pub struct Arrival {
     pub has_fp: bool,
 }
 
+/// What a vCPU leaves.
+#[derive(Clone, Copy)]
+pub struct Leaving {
+    /// SIMD and floating point are on the core.
+    pub with_fp: bool,
+    /// VTTBR_EL2 of nobody.
+    pub vttbr: u64,
+}
+
 /// CNTV_CTL_EL0 (DDI 0487 D24.10.20).
 const ENABLE: u64 = 1 << 0;
 const IMASK: u64 = 1 << 1;
 
 impl State {
-    /// Takes the vCPU's registers from this core, on which nothing of it is left that could interrupt or be walked; SIMD and
-    /// floating point where they are there (`with_fp`).
-    #[inline(never)]
-    pub fn save(&mut self, vm: &Vm, vcpu: &mut Vcpu, with_fp: bool) {
+    /// Takes the vCPU's registers from this core, on which nothing of it is left that could interrupt or be walked.
+    #[inline(always)]
+    pub fn save(&mut self, vm: &Vm, vcpu: &mut Vcpu, leaving: Leaving) {
         // Its line is down before its interrupt is made inactive, or that would be pending at once, and another's.
         self.timer_control = mrs!("cntv_ctl_el0") & (ENABLE | IMASK);
-        timer::init();
+        msr!("cntv_ctl_el0", 0);
         interrupt::set_aside(vm, vcpu);
         self.gic.save();
         if vcpu.timer.deadline().is_some() {
             timer::set(Slot::Vcpu, None);
         }
         self.el1.save();
-        self.extras.save(with_fp);
+        self.extras.save(leaving.with_fp);
         // Before another's registers come: a walk of a mixture would go nowhere (Cortex-A72 erratum 1319367).
-        el1::leave_address_space();
+        el1::leave_address_space(leaving.vttbr);
     }
 
     /// Gives this core the vCPU's registers. What the core has belongs to nobody, and its address space is empty.
-    #[inline(never)]
+    #[inline(always)]
     pub fn restore(&self, vm: &Vm, vcpu: &mut Vcpu, arrival: Arrival) {
         msr!("vmpidr_el2", psci::vmpidr(vcpu.id()));
         msr!("cntvoff_el2", vcpu.clock.offset().unwrap_or(0));
@@ -157,12 +165,16 @@ impl State {
     }
 
     /// When a timer of the vCPU will interrupt it, on the board's counter, if one will. For one whose registers are here.
+    #[inline(always)]
     pub fn deadline(&self, vcpu: &Vcpu) -> Option<u64> {
         let armed = self.timer_control & (ENABLE | IMASK) == ENABLE;
         let compare = armed.then_some(self.el1.timer_compare);
         let virtual_timer =
             compare.and_then(|at| at.checked_add(vcpu.clock.offset().unwrap_or(u64::MAX)));
-        let physical_timer = vcpu.timer.physical_deadline(&vcpu.clock);
+        let physical_timer = match vcpu.timer.deadline() {
+            Some(_) => vcpu.timer.physical_deadline(&vcpu.clock),
+            None => None,
+        };
         super::earlier(virtual_timer, physical_timer)
     }
 }

@@ -1,6 +1,5 @@
 //! A vCPU that shares its core: its turn, from when it is chosen until it waits, is off, or others may have a better claim.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use tessera_core::addr::{CpuId, VcpuId};
@@ -17,7 +16,7 @@ use tessera_core::sched::{Mailbox, TaskId};
 use tessera_core::vm::Vm;
 
 use super::extras::FirstUse;
-use super::state::{Arrival, State};
+use super::state::{Arrival, Leaving, State};
 use super::{PLACES, fp};
 use crate::gic::{self, ListRegisters};
 use crate::hw::El2;
@@ -32,6 +31,8 @@ pub struct Task {
     pub state: State,
     /// Whether it is on, and in which way.
     pub power: Power,
+    /// Why its whole guest stops, where that is why it goes off.
+    stops: Option<StopReason>,
 }
 
 /// Whether a vCPU is on.
@@ -54,15 +55,13 @@ pub enum Left {
     Yields,
     /// Its guest is paused.
     Stands,
-    /// It is off, with the reason if the whole guest stops.
-    Off(Option<StopReason>),
+    /// It is off.
+    Off,
 }
 
 impl Task {
-    #[inline(never)]
-    pub fn boxed(guest: &'static Guest, id: VcpuId) -> Box<Self> {
-        let seat = Seat::new(guest, id);
-        Box::new(Self { seat, state: State::default(), power: Power::Off })
+    pub fn new(guest: &'static Guest, id: VcpuId) -> Self {
+        Self { seat: Seat::new(guest, id), state: State::default(), power: Power::Off, stops: None }
     }
 
     pub fn id(&self) -> TaskId {
@@ -73,12 +72,8 @@ impl Task {
         !matches!(self.power, Power::Off)
     }
 
-    /// Whether it stands still, as its guest is paused.
-    pub fn stands(&self) -> bool {
-        matches!(self.power, Power::Standing(_))
-    }
-
     /// It was ready, and gets the core: its guest is told how long it has waited for one.
+    #[inline(always)]
     pub fn runs(&self, now: u64) {
         let vcpu = &self.seat.vcpu;
         let waited = vcpu.observed.usage.runs(now);
@@ -103,6 +98,7 @@ impl Task {
     }
 
     /// Whether an interrupt waits for a vCPU whose registers are this core's.
+    #[inline(always)]
     pub fn has_interrupt(&self, vm: &Vm) -> bool {
         vm.vgic.has_pending(&self.seat.vcpu.vgic, &ListRegisters)
     }
@@ -116,18 +112,20 @@ impl Task {
     }
 
     /// Gives this core the vCPU's registers.
+    #[inline(always)]
     pub fn load(&mut self, arrival: Arrival) {
         let Seat { vm: Some(vm), vcpu, .. } = &mut self.seat else { return };
         self.state.restore(vm, vcpu, arrival);
     }
 
     /// Takes them from this core. Whether SIMD and floating point are among them.
-    pub fn unload(&mut self) -> bool {
-        let used_fp = !fp::traps();
+    #[inline(always)]
+    pub fn unload(&mut self, vttbr_of_nobody: u64) -> bool {
+        let with_fp = !fp::traps();
         if let Seat { vm: Some(vm), vcpu, .. } = &mut self.seat {
-            self.state.save(vm, vcpu, used_fp);
+            self.state.save(vm, vcpu, Leaving { with_fp, vttbr: vttbr_of_nobody });
         }
-        used_fp
+        with_fp
     }
 
     /// Switches the vCPU on, at `start`: this core's registers are nobody's.
@@ -135,6 +133,7 @@ impl Task {
         let vcpu = &mut self.seat.vcpu;
         fp::allow();
         el1::reset(psci::vmpidr(vcpu.id()));
+        fp::set_trap(true);
         vcpu.registers.write(0, start.context);
         vcpu.clock = *vm.clock.lock();
         self.state.extras.begin();
@@ -149,7 +148,7 @@ impl Task {
     }
 
     /// The vCPU goes off, and this core's registers are nobody's from here on.
-    pub fn end(&mut self, why: Option<StopReason>) {
+    pub fn end(&mut self) {
         let Some(vm) = self.seat.vm.clone() else { return };
         self.seat.keep_snapshot(&vm);
         timer::init();
@@ -160,7 +159,7 @@ impl Task {
         gic::reset_virtual();
         self.seat.reset();
         self.power = Power::Off;
-        self.seat.went_off(&vm, why);
+        self.seat.went_off(&vm, self.stops.take());
     }
 
     fn begin_anew(&mut self, vm: &Vm, start: Start) {
@@ -171,11 +170,12 @@ impl Task {
     /// Runs the vCPU, whose registers are this core's.
     pub fn go(&mut self, mailbox: &Mailbox) -> Left {
         // Not cloned, which would be atomic.
-        let Some(vm) = self.seat.vm.take() else { return Left::Off(None) };
+        let Some(vm) = self.seat.vm.take() else { return Left::Off };
         let seldom = vm.attention.any() || !matches!(self.power, Power::On);
         let left = if seldom { self.attend(&vm) } else { None };
         let left = left.unwrap_or_else(|| self.run(&vm, mailbox));
-        self.seat.vm = Some(vm);
+        // There is none to be dropped.
+        core::mem::forget(self.seat.vm.replace(vm));
         left
     }
 
@@ -185,7 +185,7 @@ impl Task {
     fn attend(&mut self, vm: &Arc<Vm>) -> Option<Left> {
         self.seat.attend(vm);
         if vm.attention.stops() {
-            return Some(Left::Off(None));
+            return Some(Left::Off);
         }
         if vm.attention.pauses() || matches!(self.power, Power::Standing(_)) {
             return self.stand(vm);
@@ -222,8 +222,8 @@ impl Task {
         None
     }
 
-    /// The way of every exit.
-    #[inline(never)]
+    /// The way of every exit. Inlined into the loop of its core, which never ends, and has no registers to keep.
+    #[inline(always)]
     fn run(&mut self, vm: &Vm, mailbox: &Mailbox) -> Left {
         let mut lrs = ListRegisters;
         let news = vm.vgic.news(self.seat.vcpu.id());
@@ -324,7 +324,10 @@ impl Task {
                 }
                 (!at_once).then_some(Left::Waits)
             }
-            Unusual::Off(why) => Some(Left::Off(why)),
+            Unusual::Off(why) => {
+                self.stops = why;
+                Some(Left::Off)
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct RunQueue<T> {
     alarms: Heap,
     /// Ready and throttled tasks that were called.
     called: TaskSet,
+    /// Whether there are any.
+    any_called: bool,
     /// The last one that ran for that.
     last_called: TaskId,
     /// Before this time none runs for that, unless nothing else is to be done.
@@ -73,9 +75,6 @@ impl<T> RunQueue<T> {
     /// one that is over. (Years, of the fastest counter.)
     const FURTHEST_TIMER: u64 = 1 << 62;
 
-    /// Where virtual time begins: far enough from 0 to go back by a credit.
-    const ORIGIN: u128 = 1 << 64;
-
     /// A queue without tasks. Allocates all that it needs but for the tasks themselves.
     pub fn new(timing: Timing) -> Self {
         Self {
@@ -84,10 +83,11 @@ impl<T> RunQueue<T> {
             count: 0,
             current: None,
             ready: Heap::new(),
-            mean: Mean::new(Self::ORIGIN),
+            mean: Mean::new(0),
             reserved: Heap::new(),
             alarms: Heap::new(),
             called: TaskSet::EMPTY,
+            any_called: false,
             last_called: TaskId(u8::MAX),
             calls_from: 0,
             now: 0,
@@ -167,6 +167,7 @@ impl<T> RunQueue<T> {
         let state = self.state(id);
         if matches!(state, Some(State::Ready | State::Throttled)) {
             self.called.insert(id);
+            self.any_called = true;
             self.end_turn_for_calls();
         }
         state.is_some()
@@ -180,7 +181,8 @@ impl<T> RunQueue<T> {
             && let Some(task) = self.tasks[id.index()].as_deref_mut()
         {
             task.state = State::Blocked;
-            self.mean.leave(task.virt, task.weight);
+            task.away_since = self.now;
+            self.mean.leave(task.virt, task.weight.get());
             if timer.is_some() {
                 self.set_timer(id, timer);
             }
@@ -208,7 +210,7 @@ impl<T> RunQueue<T> {
 
     /// Whether anybody waits for the core.
     pub fn is_contended(&self) -> bool {
-        !(self.ready.is_empty() && self.called.is_empty())
+        self.any_called || !self.ready.is_empty()
     }
 
     /// How many wait for the core that could go to another.
@@ -226,13 +228,13 @@ impl<T> RunQueue<T> {
             !self.called.contains(id) && task.is_some_and(|task| may(id, &task.task))
         };
         let all = self.ready.iter().filter(|item| may(item.id));
-        let id = all.max_by_key(|item| item.key.wrapping_sub(mean as u64) as i64)?.id;
+        let id = all.max_by_key(|item| item.key.wrapping_sub(mean) as i64)?.id;
         self.leave(id);
         let mut task = self.tasks[id.index()].take()?;
         self.count -= 1;
-        self.mean.leave(task.virt, task.weight);
+        self.mean.leave(task.virt, task.weight.get());
         // Virtual time means nothing on another core but relative to the others'.
-        task.virt = (task.virt + Self::ORIGIN).saturating_sub(mean);
+        task.shift(mean.wrapping_neg());
         Some(Parcel { id, task })
     }
 
@@ -240,8 +242,8 @@ impl<T> RunQueue<T> {
     pub fn adopt(&mut self, parcel: Parcel<T>, now: u64) -> TaskId {
         self.charge(now);
         let Parcel { id, mut task } = parcel;
-        task.virt = (task.virt + self.mean.settle()).saturating_sub(Self::ORIGIN);
-        self.mean.join(task.virt, task.weight);
+        task.shift(self.mean.settle());
+        self.mean.join(task.virt, task.weight.get());
         self.put(id, task);
         self.enter(id);
         self.end_turn_for(id);
@@ -272,12 +274,13 @@ impl<T> RunQueue<T> {
             task.state = State::Throttled;
             return self.alarms.insert(id, end);
         }
-        self.mean.join(task.virt, task.weight);
+        self.mean.join(task.virt, task.weight.get());
         self.enter(id);
         self.end_turn_for(id);
     }
 
     /// `id`, which is in no heap, waits for the core.
+    #[inline]
     fn enter(&mut self, id: TaskId) {
         let Some(task) = self.entry(id) else { return };
         task.state = State::Ready;
@@ -290,11 +293,19 @@ impl<T> RunQueue<T> {
     }
 
     /// `id` waits for nothing any more.
+    #[inline]
     fn leave(&mut self, id: TaskId) {
-        self.ready.remove(id);
+        if self.ready.peek().is_some_and(|first| first.id == id) {
+            self.ready.remove_first();
+        } else {
+            self.ready.remove(id);
+        }
         if !self.reserved.is_empty() {
             self.reserved.remove(id);
         }
-        self.called.remove(id);
+        if self.any_called {
+            self.called.remove(id);
+            self.any_called = !self.called.is_empty();
+        }
     }
 }

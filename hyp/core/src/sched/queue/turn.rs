@@ -45,6 +45,10 @@ pub(super) struct Current {
     due: u64,
     /// Whether it wants to let others go first.
     yields: bool,
+    /// Whether it has a cap.
+    capped: bool,
+    /// Whether it has the core as its fair share, and neither cap nor reserve.
+    is_plain: bool,
 }
 
 impl<T> RunQueue<T> {
@@ -72,6 +76,52 @@ impl<T> RunQueue<T> {
         self.decision()
     }
 
+    /// As [`RunQueue::block`] and [`RunQueue::pick`] together, in the ordinary case: nobody was called, nothing is reserved or
+    /// capped, no alarm is due, and somebody waits. Nothing is done in any other.
+    #[inline(always)]
+    pub fn pass_on(&mut self, now: u64) -> Option<(TaskId, Option<u64>)> {
+        let from = self.current.as_ref().filter(|current| current.is_plain)?.id;
+        let alarm = self.alarms.peek().map(|alarm| alarm.key);
+        if self.any_called
+            || !self.reserved.is_empty()
+            || alarm.is_some_and(|at| !is_before(now, at))
+        {
+            return None;
+        }
+        let id = self.ready.peek()?.id;
+        let task = self.tasks[id.index()].as_deref_mut().filter(|task| !task.is_capped())?;
+        task.state = State::Current;
+        task.preferred = false;
+        let (due, turn) = (task.due_now(), task.next_turn());
+        self.ready.remove_first();
+
+        let since = core::mem::replace(&mut self.now, now);
+        if let Some(task) = self.tasks[from.index()].as_deref_mut() {
+            if is_before(since, now) {
+                task.charge_plain(since, now, &mut self.mean);
+            } else {
+                self.now = since;
+            }
+            task.state = State::Blocked;
+            task.away_since = now;
+            self.mean.leave(task.virt, task.weight.get());
+        }
+        let until = now.wrapping_add(turn);
+        self.current = Some(Current {
+            id,
+            why: Why::Fair,
+            since: now,
+            from: now,
+            until,
+            due,
+            yields: false,
+            capped: false,
+            is_plain: true,
+        });
+        let contended = !self.ready.is_empty();
+        Some((id, if contended { Some(sooner(until, alarm)) } else { alarm }))
+    }
+
     /// Ends the waits whose time has come.
     #[inline(never)]
     fn ring(&mut self, woke: &mut impl FnMut(TaskId, &mut T)) {
@@ -91,7 +141,7 @@ impl<T> RunQueue<T> {
     /// Whether the current task keeps the core without a question.
     fn goes_on(&mut self) -> bool {
         let (now, contended) = (self.now, self.is_contended());
-        let Some(&Current { id, why, until, yields, .. }) = self.current.as_ref() else {
+        let Some(&Current { id, why, until, yields, capped, .. }) = self.current.as_ref() else {
             return false;
         };
         let over = !is_before(now, until);
@@ -100,7 +150,7 @@ impl<T> RunQueue<T> {
             _ if contended && (over || yields) => return false,
             _ => {}
         }
-        self.entry(id).is_some_and(|task| task.throttled(now).is_none())
+        !capped || self.entry(id).is_some_and(|task| task.throttled(now).is_none())
     }
 
     /// Gives the core to whoever is next, which may be the one that has it.
@@ -132,28 +182,29 @@ impl<T> RunQueue<T> {
         // What it got by such a turn is held against it for a while only.
         let mean = self.mean.settle();
         if let Some(task) = self.tasks[id.index()].as_deref_mut() {
-            self.mean.leave(task.virt, task.weight);
+            self.mean.leave(task.virt, task.weight.get());
             task.forgive(mean);
-            self.mean.join(task.virt, task.weight);
+            self.mean.join(task.virt, task.weight.get());
         }
     }
 
     /// Takes the core from the current task, if that has used up its cap.
     fn throttle(&mut self) {
         let now = self.now;
-        if let Some(id) = self.current()
+        if let Some(&Current { id, capped: true, .. }) = self.current.as_ref()
             && let Some(task) = self.tasks[id.index()].as_deref_mut()
             && let Some(end) = task.throttled(now)
         {
             task.state = State::Throttled;
-            self.mean.leave(task.virt, task.weight);
+            task.away_since = now;
+            self.mean.leave(task.virt, task.weight.get());
             self.alarms.insert(id, end);
             self.current = None;
         }
     }
 
     fn next_called(&self) -> Option<TaskId> {
-        if self.called.is_empty() {
+        if !self.any_called {
             return None;
         }
         let alone = self.current.is_none() && self.ready.is_empty();
@@ -192,8 +243,9 @@ impl<T> RunQueue<T> {
         let mean = self.mean.get();
         let order = |sibling: TaskId| {
             let task = self.task(sibling).filter(|task| task.state == State::Ready)?;
-            let near = task.virt <= mean.saturating_add(task.credit);
-            near.then_some((!task.preferred, task.virt, sibling))
+            let ahead = task.virt.wrapping_sub(mean) as i64;
+            let near = ahead <= task.credit as i64;
+            near.then_some((!task.preferred, ahead, sibling))
         };
         id.siblings().filter_map(order).min().map(|(.., sibling)| sibling)
     }
@@ -214,14 +266,25 @@ impl<T> RunQueue<T> {
         let Some(task) = self.entry(id) else { return };
         task.state = State::Current;
         task.preferred = false;
-        let due = task.due_now();
+        let (due, capped) = (task.due_now(), task.is_capped());
+        let is_plain = why == Why::Fair && !capped && task.reserve.is_none();
         let turn = match (why, &task.reserve) {
             (Why::Called, _) => None,
             (Why::Reserve, Some(reserve)) => Some(reserve.ends_at(now)),
             _ => Some(now.wrapping_add(task.next_turn())),
         };
         let until = turn.unwrap_or(now.wrapping_add(self.timing.granularity()));
-        self.current = Some(Current { id, why, since, from: now, until, due, yields: false });
+        self.current = Some(Current {
+            id,
+            why,
+            since,
+            from: now,
+            until,
+            due,
+            yields: false,
+            capped,
+            is_plain,
+        });
         self.end_turn_for_reserves();
         self.end_turn_for_calls();
     }
@@ -234,7 +297,7 @@ impl<T> RunQueue<T> {
             && task.state == State::Throttled
         {
             self.alarms.remove(id);
-            self.mean.join(task.virt, task.weight);
+            self.mean.join(task.virt, task.weight.get());
         }
     }
 
@@ -261,7 +324,7 @@ impl<T> RunQueue<T> {
     /// The current task's turn ends when a called one may run.
     pub(super) fn end_turn_for_calls(&mut self) {
         if let Some(&Current { why: Why::Reserve | Why::Fair, .. }) = self.current.as_ref()
-            && !self.called.is_empty()
+            && self.any_called
         {
             self.end_turn(self.calls_from);
         }
@@ -282,16 +345,27 @@ impl<T> RunQueue<T> {
     /// What follows from how it stands.
     fn decision(&self) -> Decision {
         let alarm = self.alarms.peek().map(|alarm| alarm.key);
-        let Some(&Current { id, why, until, .. }) = self.current.as_ref() else {
+        let Some(&Current { id, why, until, capped, .. }) = self.current.as_ref() else {
             return Decision::Idle { until: alarm };
         };
-        let cap = self.task(id).and_then(|task| task.cap_ends(self.now));
-        let (turn, cap) = match why {
-            Why::Called if self.is_contended() || cap.is_some() => (Some(until), None),
-            _ => (self.is_contended().then_some(until), cap),
-        };
-        let first = [turn, cap, alarm].into_iter().flatten();
-        let first = first.reduce(|a, b| if is_before(b, a) { b } else { a });
+        let contended = self.is_contended();
+        let called = why == Why::Called && (contended || capped);
+        let mut first = alarm;
+        if called || contended {
+            first = Some(sooner(until, first));
+        }
+        if capped
+            && !called
+            && let Some(end) = self.task(id).and_then(|task| task.cap_ends(self.now))
+        {
+            first = Some(sooner(end, first));
+        }
         Decision::Run { id, until: first }
     }
+}
+
+/// The first of two times.
+#[inline]
+fn sooner(time: u64, other: Option<u64>) -> u64 {
+    other.filter(|&other| is_before(other, time)).unwrap_or(time)
 }

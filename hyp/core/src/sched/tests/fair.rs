@@ -1,6 +1,7 @@
 //! Fair shares, turns and wake-ups.
 
 use super::*;
+use crate::fuzz::Random;
 
 #[test]
 fn one_task_alone_is_never_asked() {
@@ -90,9 +91,42 @@ fn an_hour_alone_is_held_against_nobody() {
     let now = run_until_it_is(&mut queue, ids[0]) + GRANULARITY;
     queue.block(now, None);
     assert!(matches!(pick(&mut queue, now), Decision::Run { until: None, .. }));
-    let now = now + 3600 * HZ;
-    queue.wake(ids[0], now);
-    assert!(matches!(pick(&mut queue, now), Decision::Run { id, .. } if id == ids[0]));
+    // An hour, and longer than virtual time takes to go round at this weight.
+    let mut now = now;
+    for later in [3600 * HZ, 1 << 52] {
+        now += later;
+        assert!(queue.wake(ids[0], now));
+        assert!(matches!(pick(&mut queue, now), Decision::Run { id, .. } if id == ids[0]));
+        now += 10 * SLICE;
+        queue.block(now, None);
+        pick(&mut queue, now);
+    }
+}
+
+#[test]
+fn who_passes_the_core_on_leaves_it_to_whom_a_decision_would() {
+    let mut random = Random(0x9a55_0001);
+    let shares = [share(100), share(300), share(1), share(10_000), share(100)];
+    let ((mut queue, ids), (mut other, _)) = (queue(&shares), super::queue(&shares));
+    let (mut now, mut passed) = (0, 0);
+    for _ in 0..20_000 {
+        now += 1 + random.below(3 * SLICE);
+        let id = ids[random.below(5) as usize];
+        assert_eq!(queue.wake(id, now), other.wake(id, now));
+        let timer = (random.below(4) == 0).then(|| now + random.below(SLICE));
+        assert_eq!(pick(&mut queue, now), pick(&mut other, now));
+        now += 1 + random.below(SLICE);
+        if let Some((next, until)) = queue.pass_on(now) {
+            other.block(now, None);
+            assert_eq!(pick(&mut other, now), Decision::Run { id: next, until });
+            passed += 1;
+        } else {
+            queue.block(now, timer);
+            other.block(now, timer);
+            assert_eq!(pick(&mut queue, now), pick(&mut other, now));
+        }
+    }
+    assert!(passed > 1000, "{passed}");
 }
 
 #[test]

@@ -79,6 +79,7 @@ macro_rules! by_number {
 }
 
 /// Takes what the interface has of a vCPU.
+#[inline(always)]
 pub fn save(to: &mut Virtual) {
     macro_rules! get_word {
         ($word:ident, $register:literal) => {
@@ -91,6 +92,7 @@ pub fn save(to: &mut Virtual) {
 }
 
 /// Gives it back.
+#[inline(always)]
 pub fn restore(from: &Virtual) {
     msr!("icc_sre_el1", from.enable);
     msr!("ich_vmcr_el2", from.machine_control);
