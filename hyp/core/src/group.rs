@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use tessera_abi::group::membership::{self, LIVES_SHIFT, State};
 use tessera_abi::group::{MAX_MEMBERS, doorbell};
 
-use crate::addr::Pa;
+use crate::addr::{PAGE_SIZE, Pa};
 use crate::guest_mem::Extent;
 use crate::hw::Hw;
 use crate::life::{self, Life, Phase};
@@ -89,6 +89,8 @@ impl Group {
         word(membership::VERSION, 1);
         word(membership::MEMBERS, members.len() as u32);
         hw.write(page.offset(membership::SIZE), &bytes.to_le_bytes());
+        // Linux maps it as device memory, and reads past the caches; so does who has none on.
+        hw.dma_sync(page, PAGE_SIZE);
         Self { name, region, page, members, generation: Mutex::new(0) }
     }
 
@@ -133,8 +135,10 @@ impl Group {
         *generation += 1;
         let at = membership::WORDS + 8 * u64::from(index);
         hw.write(self.page.offset(at), &word.to_le_bytes());
-        hw.fence();
-        hw.write(self.page.offset(membership::GENERATION), &generation.to_le_bytes());
+        hw.dma_sync(self.page.offset(at), 8);
+        let at = self.page.offset(membership::GENERATION);
+        hw.write(at, &generation.to_le_bytes());
+        hw.dma_sync(at, 8);
         drop(generation);
         // Who is rung sees the page as it is now.
         hw.fence();
