@@ -62,6 +62,7 @@ pub fn in_turn(vm: &Vm, vcpu: &mut Vcpu, recorded: Recorded) -> bool {
     let taken = gic::acknowledge_any();
     let intid = taken.intid();
     recorded.detail(taken.token());
+    let mut watch = false;
     match intid.0 {
         VTIMER_INTID => {
             gic::end(taken);
@@ -81,12 +82,13 @@ pub fn in_turn(vm: &Vm, vcpu: &mut Vcpu, recorded: Recorded) -> bool {
         }
         _ => {
             gic::end(taken);
-            if other(vm, vcpu, taken) {
-                return true;
-            }
+            watch = other(vm, vcpu, taken);
         }
     }
-    vm.attention.any() || panic::is_panicking()
+    if panic::is_panicking() {
+        power::halt();
+    }
+    watch || vm.attention.any()
 }
 
 /// Handles the interrupt that ended the sleep of a core that is shared. `here` is the vCPU whose registers the core has, which

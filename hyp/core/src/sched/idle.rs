@@ -38,6 +38,11 @@ impl IdleCores {
         self.idle.load(Ordering::Relaxed) != 0
     }
 
+    /// Those that have nothing to do.
+    pub fn published(&self) -> CoreSet {
+        CoreSet(self.idle.load(Ordering::SeqCst))
+    }
+
     /// Claims one of `cores` that has nothing to do: it is not published any more, and gets something.
     pub fn claim(&self, cores: CoreSet) -> Option<CpuId> {
         let idle = CoreSet(self.idle.load(Ordering::SeqCst) & cores.0);

@@ -18,20 +18,24 @@ use super::{Guest, life};
 use crate::hw::El2;
 use crate::{cache, interrupt, memory, tlb};
 
-/// Bytes that one core clears at a time.
+/// Bytes that one core clears or copies at a time.
 const CHUNK: u64 = 2 << 20;
 
-/// Bytes that a core copies at a time where others of its guests may wait: some 50 us of it, a small part of any wake-up latency.
-const TURN: usize = 64 << 10;
+/// The same where others of its guests may wait: some 50 us of it, a small part of any wake-up latency.
+const TURN: u64 = 64 << 10;
+
+fn piece_of(guest: &Guest) -> u64 {
+    if guest.config.sharing.is_some() { TURN } else { CHUNK }
+}
 
 /// Clears a part of the guest's memory; `true` for the last of it, and who cleared that now loads the guest. `None` where there
 /// is nothing left to clear.
 pub fn clear(guest: &Guest, vm: &Vm) -> Option<bool> {
-    let size = vm.ram.size();
-    let chunks = size.div_ceil(CHUNK) as u32;
+    let (size, most) = (vm.ram.size(), piece_of(guest));
+    let chunks = size.div_ceil(most) as u32;
     let chunk = guest.life.take_chunk(chunks)?;
-    let start = u64::from(chunk) * CHUNK;
-    let len = CHUNK.min(size - start);
+    let start = u64::from(chunk) * most;
+    let len = most.min(size - start);
     for piece in vm.ram.pieces(Ipa(layout::RAM_BASE + start), len) {
         let Ok((pa, len)) = piece else { break };
         // SAFETY: whole pages of the guest's own RAM, in the direct map. No vCPU of it runs and no disk writes to
@@ -81,7 +85,7 @@ impl Loading {
     /// Brings in some more; `false` once all is there and the first vCPU may start. An error says why it may not.
     #[inline(never)]
     pub fn step(&mut self, guest: &Guest, vm: &Vm) -> Result<bool, String> {
-        let most = if guest.config.sharing.is_some() { TURN } else { CHUNK as usize };
+        let most = piece_of(guest) as usize;
         if let Some(piece) = self.kernel.piece(most).map_err(|error| error.to_string())? {
             write(vm, self.kernel_at, piece);
             self.kernel_at = self.kernel_at.offset(piece.len() as u64);

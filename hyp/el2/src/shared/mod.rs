@@ -127,6 +127,11 @@ struct Core {
     /// The time, where it was read just now.
     now: Option<u64>,
     vttbr_of_nobody: u64,
+    /// In ticks.
+    granularity: u64,
+    /// When it asks others for work again at the earliest, and offers what waits here to those that sleep.
+    asks_from: u64,
+    offers_from: u64,
     /// Whether a guest's WFE traps.
     spinning_traps: bool,
     /// When the first of the guests has something to do by the clock.
@@ -141,6 +146,7 @@ impl Core {
     fn new(me: CpuId) -> Self {
         let timing = Timing::new(El2.counter_hz(), guests::wake_latency());
         let mut queue = RunQueue::new(timing);
+        moves::make_room(me);
         for guest in guests::all().unwrap_or_default() {
             let Some(sharing) = guest.config.sharing else { continue };
             let share =
@@ -164,6 +170,9 @@ impl Core {
             last: [NOBODY; _],
             now: None,
             vttbr_of_nobody: tlb::vttbr_of_nobody(0),
+            granularity: timing.granularity(),
+            asks_from: 0,
+            offers_from: 0,
             spinning_traps: false,
             watch_at: None,
         }
@@ -204,7 +213,7 @@ impl Core {
         }
         match chosen.id() {
             Some(id) => self.give(id, now),
-            None => self.idle(),
+            None => self.idle(now),
         }
     }
 
@@ -359,11 +368,11 @@ impl Core {
     }
 
     /// Nobody is ready.
-    fn idle(&mut self) {
+    fn idle(&mut self, now: u64) {
         if panic::is_panicking() {
             power::halt();
         }
-        self.look_for_work();
+        self.look_for_work(now);
         // What this core has left for itself since it looked came with no kick.
         if self.mailbox.any() {
             return self.found_work();

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use tessera_core::addr::{CoreSet, CpuId};
 use tessera_core::hw::Hw;
 use tessera_core::lock::Mutex;
-use tessera_core::sched::{IdleCores, Parcel, PlaceState, TaskId};
+use tessera_core::sched::{IdleCores, Parcel, PlaceState, TASKS, TaskId};
 
 use super::task::Task;
 use super::{Core, PLACES, Who, mailbox};
@@ -33,13 +33,22 @@ impl Task {
     }
 }
 
+/// Makes room for all that may come to `core`, so that nothing is allocated when they do.
+pub(super) fn make_room(core: CpuId) {
+    parcels(core).lock().reserve(TASKS);
+}
+
 impl Core {
-    /// Before this core sleeps: others may have more than they can do.
-    pub(super) fn look_for_work(&mut self) {
+    /// Before this core sleeps: others may have more than they can do. It asks once in a granularity at most, as often as it
+    /// goes to sleep: the other core's guests pay for the answer.
+    pub(super) fn look_for_work(&mut self, now: u64) {
         IDLE.set_waiting(self.me, 0);
         IDLE.publish(self.me);
         let others = CoreSet(u8::MAX).without(self.me);
-        if let Some(core) = IDLE.longest(others) {
+        if now >= self.asks_from
+            && let Some(core) = IDLE.longest(others)
+        {
+            self.asks_from = now.saturating_add(self.granularity);
             mailbox(core).leave_ask(self.me);
             El2.kick(core);
         }
@@ -55,7 +64,7 @@ impl Core {
     pub(super) fn share_out(&mut self, now: u64) {
         let waiting = self.queue.waiting();
         IDLE.set_waiting(self.me, waiting);
-        if waiting != 0 && IDLE.any() {
+        if waiting != 0 && IDLE.any() && now >= self.offers_from {
             self.offer(now);
         }
     }
@@ -63,24 +72,28 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn offer(&mut self, now: u64) {
-        let mut others = CoreSet(u8::MAX).without(self.me);
-        while let Some(core) = IDLE.claim(others) {
-            if self.hand_over(core, now) {
+        for core in IDLE.published().without(self.me).iter() {
+            // Before it is claimed, or it would have to be published again, and might be busy by then.
+            let may = self.may_go_to(core);
+            if self.queue.has_for(may) && IDLE.claim(CoreSet::only(core)).is_some() {
+                self.hand_over(core, now);
                 return;
             }
-            // None of them may run there: it is still free for others'.
-            IDLE.publish(core);
-            others = others.without(core);
         }
+        // Those that wait may run on none of them, and that will be so for a while.
+        self.offers_from = now.saturating_add(self.granularity);
     }
 
-    /// Hands one that waits over to `core`; whether there was one.
-    pub(super) fn hand_over(&mut self, core: CpuId, now: u64) -> bool {
+    /// Who may go to `core`.
+    fn may_go_to(&self, core: CpuId) -> impl Fn(TaskId, &Task) -> bool + use<> {
         let loaded = self.loaded;
-        let may = |id: TaskId, task: &Task| loaded != Who::only(id) && task.cores().contains(core);
-        let Some(parcel) = self.queue.hand_over(now, |id, task| may(id, task)) else {
-            return false;
-        };
+        move |id, task| loaded != Who::only(id) && task.cores().contains(core)
+    }
+
+    /// Hands one that waits over to `core`, if there is one.
+    pub(super) fn hand_over(&mut self, core: CpuId, now: u64) {
+        let may = self.may_go_to(core);
+        let Some(parcel) = self.queue.hand_over(now, may) else { return };
         let id = parcel.id();
         if self.fp == Who::only(id) {
             self.fp = Who::NONE;
@@ -92,7 +105,6 @@ impl Core {
         drop(parcels);
         mailbox(core).leave_parcel_note();
         El2.kick(core);
-        true
     }
 
     /// Takes in what others handed over.

@@ -209,7 +209,11 @@ impl Task {
             El2.set_deadline(Slot::Vcpu, None);
         }
         match vm.attention.stand(self.seat.vcpu.id(), vm.vcpus_on(), &vm.clock, El2.now()) {
-            Standing::Wait => return Some(Left::Stands),
+            Standing::Wait => {
+                // Which stands: no timer of it goes off.
+                self.seat.vcpu.clock = *vm.clock.lock();
+                return Some(Left::Stands);
+            }
             Standing::Go => {}
             Standing::GoAll => vm.kick_all(&El2),
         }

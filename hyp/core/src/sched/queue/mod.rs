@@ -218,16 +218,22 @@ impl<T> RunQueue<T> {
         self.ready.len().saturating_sub(self.reserved.len())
     }
 
+    /// Whether [`RunQueue::hand_over`] finds one. Looks at all.
+    pub fn has_for(&self, may: impl Fn(TaskId, &T) -> bool) -> bool {
+        self.ready.iter().any(|item| self.may_leave(item.id, &may))
+    }
+
+    fn may_leave(&self, id: TaskId, may: &impl Fn(TaskId, &T) -> bool) -> bool {
+        let task = self.task(id).filter(|task| task.reserve.is_none());
+        !self.called.contains(id) && task.is_some_and(|task| may(id, &task.task))
+    }
+
     /// Takes a task out for a core that has nothing to do: of those that wait here, have no reserve, were not called, and for
     /// which `may` says so, the one that would wait longest. Looks at all.
     pub fn hand_over(&mut self, now: u64, may: impl Fn(TaskId, &T) -> bool) -> Option<Parcel<T>> {
         self.charge(now);
         let mean = self.mean.settle();
-        let may = |id: TaskId| {
-            let task = self.task(id).filter(|task| task.reserve.is_none());
-            !self.called.contains(id) && task.is_some_and(|task| may(id, &task.task))
-        };
-        let all = self.ready.iter().filter(|item| may(item.id));
+        let all = self.ready.iter().filter(|item| self.may_leave(item.id, &may));
         let id = all.max_by_key(|item| item.key.wrapping_sub(mean) as i64)?.id;
         self.leave(id);
         let mut task = self.tasks[id.index()].take()?;

@@ -59,8 +59,9 @@ impl<T> RunQueue<T> {
     /// else whoever is next. A sibling does not get ahead of the others by more than half the latency through this.
     pub fn yields(&mut self, now: u64) {
         self.charge(now);
+        let contended = self.is_contended();
         if let Some(current) = &mut self.current {
-            current.yields = true;
+            current.yields = contended;
         }
     }
 
@@ -240,10 +241,10 @@ impl<T> RunQueue<T> {
 
     /// The sibling of `id` that is to go before whoever is first in the queue.
     fn sibling(&self, id: TaskId) -> Option<TaskId> {
-        let mean = self.mean.get();
+        let first = self.ready.peek()?.key;
         let order = |sibling: TaskId| {
             let task = self.task(sibling).filter(|task| task.state == State::Ready)?;
-            let ahead = task.virt.wrapping_sub(mean) as i64;
+            let ahead = task.due().wrapping_sub(first) as i64;
             let near = ahead <= task.credit as i64;
             near.then_some((!task.preferred, ahead, sibling))
         };

@@ -109,8 +109,35 @@ fn a_task_that_spins_alone_keeps_the_core() {
     pick(&mut queue, 0);
     queue.yields(10);
     assert_eq!(pick(&mut queue, 10), Decision::Run { id: ids[0], until: None });
+    // Nobody wanted it then, and so it is not held against it later.
     queue.wake(ids[1], 20);
-    assert!(matches!(pick(&mut queue, 20), Decision::Run { id, .. } if id == ids[1]));
+    assert_eq!(pick(&mut queue, 20), Decision::Run { id: ids[0], until: Some(GRANULARITY) });
+    assert!(matches!(pick(&mut queue, GRANULARITY), Decision::Run { id, .. } if id == ids[1]));
+}
+
+#[test]
+fn siblings_that_yield_to_each_other_keep_nobody_waiting_who_woke() {
+    let mut queue = RunQueue::new(TIMING);
+    (0..8).chain([16]).map(TaskId).for_each(|id| queue.add(id, share(100), ()));
+    (0..8).map(TaskId).for_each(|id| assert!(queue.wake(id, 0)));
+    let sleeper = TaskId(16);
+    let (mut now, mut woken, mut turns) = (0, None, 0);
+    while now < 10 * HZ {
+        if woken.is_none() && now >= 20_000 && now % 20_000 < 10 {
+            assert!(queue.wake(sleeper, now));
+            woken = Some(now);
+        }
+        let Decision::Run { id, .. } = pick(&mut queue, now) else { panic!() };
+        now += 10;
+        if id != sleeper {
+            queue.yields(now);
+        } else if let Some(at) = woken.take() {
+            assert!(now - at <= TIMING.latency, "it waited for {}", now - at);
+            turns += 1;
+            queue.block(now, None);
+        }
+    }
+    assert!(turns > 400, "{turns}");
 }
 
 #[test]
