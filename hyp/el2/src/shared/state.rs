@@ -164,7 +164,7 @@ impl State {
         }
     }
 
-    /// When a timer of the vCPU will interrupt it, on the board's counter, if one will. For one whose registers are here.
+    /// When a timer of the vCPU will interrupt it, on the board's counter, if one will. For one whose registers were just taken from the core.
     #[inline(always)]
     pub fn deadline(&self, vcpu: &Vcpu) -> Option<u64> {
         let armed = self.timer_control & (ENABLE | IMASK) == ENABLE;
