@@ -12,7 +12,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use tessera_abi::group::membership::{self, LIVES_SHIFT, State};
 use tessera_abi::group::{MAX_MEMBERS, doorbell};
@@ -106,6 +106,7 @@ impl Group {
 
     /// Has `member` find `bit` pending, if it lives. A ring and a change each have an interrupt: who asks for one of the two
     /// only is still told of it.
+    #[inline]
     fn ring(&self, hw: &impl Hw, member: &Member, bit: u64) {
         let life = member.life.lock();
         let Some(vm) = &*life else { return };
@@ -115,6 +116,7 @@ impl Group {
         }
     }
 
+    #[inline]
     fn ring_others(&self, hw: &impl Hw, index: u8, bit: u64) {
         for (n, member) in self.members.iter().enumerate() {
             if n != usize::from(index) {
@@ -179,7 +181,11 @@ impl Share {
     /// A load from the doorbell page; `None` where nothing answers.
     pub fn read(&self, offset: u64, size: u8) -> Option<u32> {
         let member = self.member()?;
-        let take = |bits: u64| member.pending.fetch_and(!bits, Ordering::AcqRel) & bits;
+        let take = |bits: u64| {
+            // What was noted before the interrupt that the guest took (`Vgic::ring`).
+            fence(Ordering::Acquire);
+            member.pending.fetch_and(!bits, Ordering::AcqRel) & bits
+        };
         match (offset, size) {
             (doorbell::RING, 4) => Some(0),
             (doorbell::PENDING, 4) => Some(take(RINGS) as u32),

@@ -299,8 +299,7 @@ impl Vm {
     /// The interrupt of the group in `slot`; called on the core of whoever caused it.
     #[inline]
     pub(crate) fn group_interrupt(&self, hw: &impl Hw, slot: u8) {
-        let intid = IntId(layout::GROUP_INTID + u32::from(slot));
-        self.kick_others(hw, self.vgic.pulse_spi(intid));
+        self.kick(hw, self.vgic.ring(slot));
     }
 
     /// The interrupt of the virtio device in `slot`.

@@ -1,7 +1,8 @@
 //! Thirty-two interrupts: a word of one bit each for every property.
 //!
 //! A vCPU's SGIs and PPIs are one bank, the guest's SPIs another, so everything is written once. The words are atomics
-//! because a redistributor may be written by any vCPU; the bank of the SPIs changes only under the lock of its routes.
+//! because a redistributor may be written by any vCPU; the bank of the SPIs changes only under the lock of its routes, but for the
+//! latch, which doorbells set without ([`super::doors`]).
 
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
@@ -173,7 +174,7 @@ impl Bank {
 /// A word of bits that several cores change, a bit at a time.
 ///
 /// Relaxed throughout: who changes state for another vCPU says so afterwards by a release store to that vCPU's news,
-/// or under the lock of the routes.
+/// or under the lock of the routes, or has the fences that [`super::doors`] tells of.
 #[derive(Default)]
 pub(super) struct Word(AtomicU32);
 

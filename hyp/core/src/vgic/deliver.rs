@@ -5,9 +5,10 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed},
 };
 
+use super::doors::DOORS;
 use super::routes::Routes;
 use super::{
-    BY_SOURCE, LOOK, ListRegisters, RECALL, SGI_NEWS, Vgic, VgicCpu, both, hcr, lr, members, spis,
+    LOOK, ListRegisters, ODD, RECALL, SGI_NEWS, Vgic, VgicCpu, both, hcr, lr, members, spis,
 };
 use crate::addr::{VcpuId, VcpuSet};
 
@@ -46,15 +47,19 @@ impl Vgic {
     pub fn deliver(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters) -> VcpuSet {
         let cpu = self.shared(me.id);
         let news = cpu.news.swap(0, Acquire);
-        if news & (LOOK | RECALL | BY_SOURCE) == 0 {
+        if news & (LOOK | RECALL | ODD) == 0 {
             let mut kick = VcpuSet::EMPTY;
             for sgi in members((news >> SGI_NEWS) as u64) {
                 kick = kick.union(self.raise(me, lrs, sgi, false));
             }
             return kick;
         }
-        if news & BY_SOURCE != 0 {
-            return self.deliver_sgis(me, lrs, news);
+        if news & ODD != 0 {
+            return if news & DOORS != 0 {
+                self.deliver_rings(me, lrs, news)
+            } else {
+                self.deliver_sgis(me, lrs, news)
+            };
         }
         self.deliver_more(me, lrs, news)
     }

@@ -16,7 +16,7 @@
 //! send to the vCPUs in the [`VcpuSet`] that it gets. Until the vCPU has *folded* its list registers back, reads of
 //! pending and active state show what was folded last (and ask for a fold), and `GICD_CTLR.RWP` is set.
 //!
-//! **Two speeds.** The ordinary cases write one list register and no lock: an SGI, a timer. Whatever is not ordinary
+//! **Two speeds.** The ordinary cases write one list register and no lock: an SGI, a timer, a doorbell. Whatever is not ordinary
 //! (no list register free, state taken back, the same interrupt again while active) folds every list register into
 //! the words, changes them, and fills the list registers anew: one path for all odd cases, see [`rebuild`].
 //!
@@ -29,6 +29,7 @@
 mod access;
 mod bank;
 mod deliver;
+mod doors;
 #[cfg(any(test, feature = "fake"))]
 #[cfg_attr(not(test), allow(dead_code, reason = "tests use more of it than fuzz targets"))]
 pub(crate) mod fake;
@@ -49,9 +50,10 @@ use core::sync::atomic::{
 };
 
 use crate::lock::Mutex;
-use tessera_abi::layout::MAX_VCPUS;
+use tessera_abi::layout::{MAX_GROUPS, MAX_VCPUS};
 
 use self::bank::{Bank, Groups};
+use self::doors::NOBODY;
 use self::routes::Routes;
 use crate::addr::{IntId, VcpuId, VcpuSet};
 use crate::counters::Counter;
@@ -67,8 +69,8 @@ const SGI_NEWS: u32 = 16;
 const LOOK: u32 = 1 << 0;
 /// News for a vCPU: requests wait that concern its list registers.
 const RECALL: u32 = 1 << 1;
-/// News for a vCPU: its SGIs of this news are to be taken by their sources (GICv2).
-const BY_SOURCE: u32 = 1 << 2;
+/// News for a vCPU: doorbells rang, or its SGIs of this news are to be taken by their sources (GICv2).
+const ODD: u32 = 1 << 2;
 
 /// Bits of a priority that are implemented, the upper five, as the virtual CPU interface has them (ICH_VTR_EL2.PRIbits).
 const fn priority_bits(priority: u8) -> u8 {
@@ -102,7 +104,9 @@ pub struct Vgic {
     /// comes while they go off.
     off: AtomicU8,
     cpus: [Shared; MAX_VCPUS],
-    /// The SPIs. Changed only with `routes` locked.
+    /// The vCPU that each group's SPI is routed to, as `routes` has it, for who has no time for the lock.
+    doors: [AtomicU8; MAX_GROUPS],
+    /// The SPIs. Changed only with `routes` locked, but that doors become pending.
     spis: Bank,
     routes: Mutex<Routes>,
 }
@@ -225,6 +229,7 @@ impl Vgic {
             recalls: AtomicU8::new(0),
             off: AtomicU8::new(u8::MAX),
             cpus: Default::default(),
+            doors: [const { AtomicU8::new(NOBODY) }; MAX_GROUPS],
             spis: Bank::default(),
             routes: Mutex::new(Routes::new(true)),
         };
@@ -242,6 +247,7 @@ impl Vgic {
         self.control.store(0, Relaxed);
         self.recalls.store(0, Relaxed);
         self.off.store(u8::MAX, Relaxed);
+        self.note_doors(&routes);
         self.spis.reset(false);
         for cpu in &self.cpus {
             cpu.news.store(0, Relaxed);

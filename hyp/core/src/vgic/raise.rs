@@ -186,7 +186,7 @@ impl VgicCpu {
 
     /// Notes that list register `index` now has `intid`, pending, by its physical twin if `hw`.
     #[inline(always)]
-    fn occupy(&mut self, cpu: &Shared, intid: u32, index: usize, hw: bool) {
+    pub(super) fn occupy(&mut self, cpu: &Shared, intid: u32, index: usize, hw: bool) {
         let bit = 1u64 << (intid % 64);
         if self.resident & bit == 0 {
             self.move_in(intid, index);

@@ -301,7 +301,7 @@ impl Vgic {
         if bank.high() & bit != 0 { EOI } else { 0 }
     }
 
-    fn identity(&self, me: &VgicCpu, intid: u32) -> u64 {
+    pub(super) fn identity(&self, me: &VgicCpu, intid: u32) -> u64 {
         let bank = self.bank(me.id, intid);
         let group = bank.group.get() >> (intid % 32) & 1;
         lr::identity(intid, bank.priority(intid % 32), group as u64)

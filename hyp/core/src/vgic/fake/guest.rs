@@ -4,6 +4,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use tessera_abi::layout::{GROUP_INTID, MAX_GROUPS};
+
 use super::cpu::FakeCpu;
 use crate::addr::{IntId, VcpuId, VcpuSet};
 use crate::vgic::{Model, Vgic, VgicCpu, vmcr};
@@ -11,6 +13,14 @@ use crate::vgic::{Model, Vgic, VgicCpu, vmcr};
 /// Bytes of a redistributor, and where its SGI frame is.
 pub const GICR_STRIDE: u64 = 0x2_0000;
 pub const SGI: u64 = 0x1_0000;
+
+/// An edge of SPI `intid`: a group's comes by its doorbell.
+pub fn pulse(vgic: &Vgic, intid: u32) -> VcpuSet {
+    match intid.checked_sub(GROUP_INTID) {
+        Some(door) if (door as usize) < MAX_GROUPS => vgic.ring(door as u8),
+        _ => vgic.pulse_spi(IntId(intid)),
+    }
+}
 
 /// A guest with a fake core for each vCPU.
 pub struct Guest {
@@ -154,7 +164,7 @@ impl Guest {
         self.note(kick)
     }
     pub fn pulse(&mut self, intid: u32) -> VcpuSet {
-        let kick = self.vgic.pulse_spi(IntId(intid));
+        let kick = pulse(&self.vgic, intid);
         self.note(kick)
     }
 

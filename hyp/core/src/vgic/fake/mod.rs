@@ -4,4 +4,6 @@ mod cpu;
 mod guest;
 
 pub(crate) use cpu::{FakeCpu, INTID, SPURIOUS};
+#[cfg(test)]
+pub(crate) use guest::pulse;
 pub(crate) use guest::{GICR_STRIDE, Guest, SGI};

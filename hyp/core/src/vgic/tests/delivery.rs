@@ -4,10 +4,9 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::addr::{IntId, VcpuId, VcpuSet};
-use crate::vgic::fake::SPURIOUS;
-use crate::vgic::fake::{GICR_STRIDE, Guest, SGI};
+use crate::vgic::fake::{GICR_STRIDE, Guest, INTID, SGI, SPURIOUS};
 use crate::vgic::lr::{ACTIVE, EOI, HW, PENDING};
-use crate::vgic::{VgicCpu, vmcr};
+use crate::vgic::{Model, VgicCpu, vmcr};
 
 #[test]
 fn an_sgi_to_self_goes_into_one_list_register() {
@@ -19,6 +18,84 @@ fn an_sgi_to_self_goes_into_one_list_register() {
     assert_eq!(g.ack(0), SPURIOUS);
     g.end(0, 3);
     assert_eq!(g.ack(0), SPURIOUS);
+}
+
+#[test]
+fn a_doorbell_that_rings_again_is_one_write_of_the_list_register_that_it_had() {
+    let mut g = Guest::new(2);
+    let _ = g.pulse(41);
+    assert_eq!(g.ack(0), 41);
+    g.end(0, 41);
+    for _ in 0..3 {
+        let before = g.cpus[0].1.writes;
+        assert_eq!(g.pulse(41), VcpuSet(1));
+        assert_eq!(g.ack(0), 41);
+        assert_eq!(g.cpus[0].1.writes, before + 1);
+        // Once more while it is active.
+        let _ = g.pulse(41);
+        g.end(0, 41);
+        assert_eq!(g.ack(0), 41);
+        g.end(0, 41);
+        assert_eq!(g.ack(0), SPURIOUS);
+    }
+}
+
+#[test]
+fn a_doorbell_rings_where_it_is_routed_to_also_while_another_has_it_or_none_may() {
+    let mut g = Guest::new(2);
+    let _ = g.pulse(40);
+    assert_eq!(g.ack(0), 40);
+    // To vCPU 1 from now on; vCPU 0 still has it active.
+    let _ = g.gicd_sized(0x6000 + 8 * 40, 8, 1);
+    let _ = g.pulse(40);
+    assert_eq!(g.ack(1), SPURIOUS);
+    g.end(0, 40);
+    assert_eq!((g.ack(0), g.ack(1)), (SPURIOUS, 40));
+    g.end(1, 40);
+    // Disabled, it waits.
+    let _ = g.gicd(0x184, 1 << 8);
+    g.settle();
+    assert!(g.pulse(40).is_empty());
+    assert_eq!(g.ack(1), SPURIOUS);
+    let _ = g.gicd(0x104, 1 << 8);
+    assert_eq!(g.ack(1), 40);
+}
+
+#[test]
+fn a_ring_that_comes_behind_a_clear_of_the_pending_state_is_not_cleared_with_it() {
+    let mut g = Guest::new(2);
+    let _ = g.pulse(40);
+    assert_eq!(g.ack(0), 40);
+    g.end(0, 40);
+    // vCPU 1 clears what vCPU 0 may have; before that one looks, the doorbell rings.
+    let (me, cpu) = &mut g.cpus[1];
+    let _ = g.vgic.gicd_write(me, cpu, 0x284, 4, 1 << 8).unwrap();
+    let _ = g.pulse(40);
+    assert_eq!(g.ack(0), 40);
+}
+
+#[test]
+fn sgis_that_come_together_with_a_ring_are_taken_as_well() {
+    for mut g in [Guest::new(2), Guest::v2(2)] {
+        let _ = g.pulse(40);
+        let taken = g.ack(0);
+        assert_eq!(taken, 40);
+        g.end(0, 40);
+        let v2 = g.vgic.model() == Model::V2;
+        let (me, cpu) = &mut g.cpus[1];
+        let _ = if v2 {
+            g.vgic.gicd_write(me, cpu, 0xf00, 4, 1 << 16 | 5).unwrap()
+        } else {
+            g.vgic.sgi1r(me, cpu, 5 << 24 | 1)
+        };
+        let _ = g.pulse(40);
+        let first = g.ack(0);
+        g.end(0, first);
+        let second = g.ack(0);
+        let mut both = [first & INTID, second & INTID];
+        both.sort_unstable();
+        assert_eq!(both, [5, 40]);
+    }
 }
 
 #[test]

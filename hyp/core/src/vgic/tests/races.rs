@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::vec;
 use std::vec::Vec;
 
-use crate::addr::{IntId, VcpuId, VcpuSet};
+use tessera_abi::layout::{GROUP_INTID, MAX_GROUPS};
+
+use crate::addr::{VcpuId, VcpuSet};
 use crate::fuzz::Random;
 use crate::vgic::fake::{FakeCpu, INTID, SPURIOUS};
-use crate::vgic::fake::{GICR_STRIDE, Guest, SGI};
+use crate::vgic::fake::{GICR_STRIDE, Guest, SGI, pulse};
 use crate::vgic::{ListRegisters, Model, Vgic, VgicCpu, vmcr};
 
 /// The vCPUs of a guest that take SGIs and pulses of SPIs: when each interrupt was last raised and last taken.
@@ -59,6 +61,14 @@ fn handle(cpu: &mut FakeCpu, vcpu: usize, times: &Times) -> bool {
     true
 }
 
+/// Any SPI: half of the time one of the doorbells', which have a way of their own.
+fn some_spi(random: &mut Random) -> u32 {
+    match random.below(2) {
+        0 => 32 + random.below(32) as u32,
+        _ => GROUP_INTID + random.below(MAX_GROUPS as u64) as u32,
+    }
+}
+
 /// What a vCPU may do to others: raise interrupts, move SPIs, disable and enable.
 fn disturb(
     vgic: &Vgic,
@@ -72,7 +82,7 @@ fn disturb(
         return disturb_v2(vgic, me, cpu, random, times, vcpus);
     }
     let own = me.id().0 as usize;
-    let spi = 32 + random.below(32) as u32;
+    let spi = some_spi(random);
     match random.below(8) {
         0..=2 => {
             let (id, list) = (random.below(16) as u32, random.below(1 << vcpus));
@@ -83,7 +93,7 @@ fn disturb(
         }
         3 | 4 => {
             times.raise(0, spi);
-            vgic.pulse_spi(IntId(spi))
+            pulse(vgic, spi)
         }
         5 => {
             let target = random.below(vcpus as u64);
@@ -117,7 +127,7 @@ fn disturb_v2(
     vcpus: usize,
 ) -> VcpuSet {
     let own = me.id().0 as usize;
-    let spi = 32 + random.below(32) as u32;
+    let spi = some_spi(random);
     let mut write = |offset, size, value| vgic.gicd_write(me, cpu, offset, size, value).unwrap();
     match random.below(8) {
         0..=3 => {
@@ -129,7 +139,7 @@ fn disturb_v2(
         }
         4 => {
             times.raise(0, spi);
-            vgic.pulse_spi(IntId(spi))
+            pulse(vgic, spi)
         }
         5 => write(0x800 + u64::from(spi), 1, 1 << random.below(vcpus as u64)),
         6 => {
@@ -322,5 +332,82 @@ fn nothing_is_lost_between_threads() {
         });
         times.check();
         assert_eq!(vec![false; VCPUS], g.cpus.iter().map(|c| c.1.signalled()).collect::<Vec<_>>());
+    }
+}
+
+/// Who rings is no vCPU of the guest: it is at another guest's exit, while the guest moves, disables and enables the SPI and
+/// switches vCPUs off that have it.
+#[test]
+fn no_ring_is_lost_that_comes_from_outside_while_the_doorbell_is_moved_and_disabled() {
+    const RINGS: u64 = 400;
+    const VCPUS: usize = 3;
+    for round in 0..60 {
+        let mut g = ready(VCPUS, [Model::V3, Model::V2][round as usize % 2]);
+        let kicks: Vec<AtomicU8> = (0..VCPUS).map(|_| AtomicU8::new(0)).collect();
+        // What the guest is to do, as in shared memory: rings that were made, and those that its handlers saw.
+        let (made, seen) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (vgic, cpus) = (&g.vgic, &mut g.cpus);
+        let (kicks, made, seen) = (&kicks, &made, &seen);
+        let kick = |set: VcpuSet| {
+            set.iter().for_each(|vcpu| kicks[vcpu.0 as usize].store(1, SeqCst));
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for ring in 1..=RINGS {
+                    made.store(ring, SeqCst);
+                    kick(vgic.ring(2));
+                    // Some follow each other at once, for some the guest has to be done.
+                    while ring % 3 == 0 && seen.load(SeqCst) < ring {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for (v, (me, cpu)) in cpus.iter_mut().enumerate() {
+                scope.spawn(move || {
+                    let mut random = Random(round * 100 + v as u64);
+                    while seen.load(SeqCst) < RINGS {
+                        match random.below(8) {
+                            0 => kick(door_disturbed(vgic, me, cpu, &mut random)),
+                            // Off, and on again at once.
+                            1 => kick(vgic.park(me, cpu, true)),
+                            _ => {}
+                        }
+                        let kicked = kicks[v].swap(0, SeqCst) != 0;
+                        while vgic.needs_delivery(me) || cpu.maintenance() {
+                            kick(if vgic.needs_delivery(me) {
+                                vgic.deliver(me, cpu)
+                            } else {
+                                vgic.maintenance(me, cpu)
+                            });
+                        }
+                        let id = cpu.acknowledge();
+                        if id != SPURIOUS {
+                            seen.fetch_max(made.load(SeqCst), SeqCst);
+                            cpu.end(id);
+                        }
+                        if !kicked {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Moves the third doorbell's SPI, or disables and enables it.
+fn door_disturbed(
+    vgic: &Vgic,
+    me: &mut VgicCpu,
+    cpu: &mut FakeCpu,
+    random: &mut Random,
+) -> VcpuSet {
+    let (spi, bit) = (u64::from(GROUP_INTID) + 2, 1 << (GROUP_INTID + 2 - 32));
+    let target = random.below(3);
+    let mut write = |offset, size, value| vgic.gicd_write(me, cpu, offset, size, value).unwrap();
+    match (random.below(2), vgic.model()) {
+        (0, Model::V3) => write(0x6000 + 8 * spi, 8, target),
+        (0, Model::V2) => write(0x800 + spi, 1, 1 << target),
+        _ => write(0x184, 4, bit).union(write(0x104, 4, bit)),
     }
 }

@@ -18,9 +18,7 @@ use core::sync::atomic::{
 use super::{SGIS, byte_of};
 use crate::addr::VcpuSet;
 use crate::vgic::lr::{self, ACTIVE, EOI, PENDING};
-use crate::vgic::{
-    BY_SOURCE, LOOK, ListRegisters, Model, RECALL, SGI_NEWS, Vgic, VgicCpu, members,
-};
+use crate::vgic::{LOOK, ListRegisters, Model, ODD, RECALL, SGI_NEWS, Vgic, VgicCpu, members};
 
 /// `GICD_SGIR` (IHI 0048 4.3.15): TargetListFilter, at 25:24, and CPUTargetList, at 23:16. NSATT is of the security
 /// extension.
@@ -53,7 +51,7 @@ impl Vgic {
         let mut kick = VcpuSet::EMPTY;
         for vcpu in VcpuSet(targets & !own.0).iter() {
             self.shared(vcpu).waiting(sgi).fetch_or(own.0, Release);
-            kick = kick.union(self.announce(vcpu, BY_SOURCE | 1 << (SGI_NEWS + sgi)));
+            kick = kick.union(self.announce(vcpu, ODD | 1 << (SGI_NEWS + sgi)));
         }
         if targets & own.0 != 0 {
             self.shared(me.id).waiting(sgi).fetch_or(own.0, Relaxed);
@@ -190,7 +188,7 @@ impl Vgic {
             let sources = sources & self.everyone.0;
             if sources != 0 {
                 self.shared(me.id).waiting(sgi).fetch_or(sources, Relaxed);
-                kick = self.announce(me.id, BY_SOURCE | 1 << (SGI_NEWS + sgi));
+                kick = self.announce(me.id, ODD | 1 << (SGI_NEWS + sgi));
             }
         }
         kick
