@@ -25,6 +25,10 @@ pub const GICR_STRIDE: u64 = 0x2_0000;
 pub const UART_BASE: u64 = 0x0900_0000;
 /// Size of the UART's window in bytes.
 pub const UART_SIZE: u64 = 0x1000;
+/// PL061 GPIO, one page, of a guest that is in groups: line `n` is its group `n`.
+pub const GPIO_BASE: u64 = 0x0903_0000;
+/// Size of the GPIO's window in bytes.
+pub const GPIO_SIZE: u64 = 0x1000;
 /// The page with a record of stolen time for each vCPU, which the guest can only read.
 pub const STEAL_TIME_BASE: u64 = 0x090a_0000;
 /// Watchdog: the page by which it is refreshed, and behind it the page by which it is set up.
@@ -61,6 +65,8 @@ pub const MAX_VCPUS: usize = 8;
 pub const UART_INTID: u32 = 32 + 1;
 /// Interrupt of the watchdog: SPI 2, level.
 pub const WATCHDOG_INTID: u32 = 32 + 2;
+/// Interrupt of the GPIO: SPI 7, level.
+pub const GPIO_INTID: u32 = 32 + 7;
 /// Interrupt of the first group that the guest is in: SPI 8, edge; group `n` of the guest has `GROUP_INTID + n`.
 pub const GROUP_INTID: u32 = 32 + 8;
 /// Interrupt of virtio-mmio device 0: SPI 16, edge; device `n` has `VIRTIO_INTID + n`.

@@ -82,6 +82,8 @@ causes! {
     Virtio = "virtio",
     /// The doorbell of a group.
     Doorbell = "doorbell",
+    /// The GPIO of a guest in groups.
+    Gpio = "gpio",
     /// The watchdog.
     Watchdog = "watchdog",
     /// A load or store to where no device is.

@@ -12,7 +12,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use tessera_abi::group::membership::{self, LIVES_SHIFT, State};
 use tessera_abi::group::{MAX_MEMBERS, doorbell};
@@ -50,6 +50,8 @@ pub struct Member {
     access: Access,
     /// Who rang, a bit each, and [`CHANGED`].
     pending: AtomicU64,
+    /// Its GPIO is to be told of edges.
+    watched: AtomicBool,
     /// Its word on the page.
     told: AtomicU64,
     /// Its present life, to be rung.
@@ -60,7 +62,8 @@ impl Member {
     /// A member that is down, whose group of number `slot` this is.
     pub const fn new(slot: u8, access: Access) -> Self {
         let (pending, told) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { slot, access, pending, told, life: Mutex::new(None) }
+        let watched = AtomicBool::new(false);
+        Self { slot, access, pending, watched, told, life: Mutex::new(None) }
     }
 }
 
@@ -113,6 +116,9 @@ impl Group {
         let alike = if bit == CHANGED { CHANGED } else { RINGS };
         if member.pending.fetch_or(bit, Ordering::AcqRel) & alike == 0 {
             vm.group_interrupt(hw, member.slot);
+            if member.watched.load(Ordering::Relaxed) {
+                vm.gpio_edge(hw, member.slot, true);
+            }
         }
     }
 
@@ -163,6 +169,7 @@ impl Share {
         let Some(member) = self.member() else { return };
         let mut life = member.life.lock();
         member.pending.store(0, Ordering::Relaxed);
+        member.watched.store(false, Ordering::Relaxed);
         *life = Some(vm.clone());
     }
 
@@ -176,6 +183,26 @@ impl Share {
     /// Tells the other members where the guest is in its life, where that has changed.
     pub fn tell(&self, hw: &impl Hw, life: &Life) {
         self.group.tell(hw, self.index, || life.starts() << LIVES_SHIFT | state(life) as u64);
+    }
+
+    /// Whether there is something that the guest has not asked for yet.
+    pub fn is_pending(&self) -> bool {
+        self.member().is_some_and(|member| member.pending.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Whether the guest's GPIO is to be told when that changes. Who has it so and then finds nothing pending misses nothing:
+    /// both look at `pending`, one after the other.
+    pub fn watch(&self, watched: bool) {
+        if let Some(member) = self.member() {
+            member.watched.store(watched, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a load has left nothing pending, of which the guest's GPIO is to be told.
+    #[inline]
+    pub fn is_line_to_fall(&self) -> bool {
+        self.member().is_some_and(|member| member.watched.load(Ordering::Relaxed))
+            && !self.is_pending()
     }
 
     /// A load from the doorbell page; `None` where nothing answers.

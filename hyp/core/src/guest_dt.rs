@@ -35,7 +35,7 @@ mod irq {
 const SECURE_TIMER_INTID: u32 = 29;
 const GIC_PHANDLE: u32 = 1;
 const CLOCK_PHANDLE: u32 = 2;
-/// The PL011's clock: any rate does, nothing is sent over a wire.
+/// The clock of the PL011 and the PL061: any rate does, nothing is sent over a wire.
 const UART_CLOCK_HZ: u32 = 24_000_000;
 /// Whole, as Linux does not find a node without its unit address.
 const UART_PATH: &str = "/pl011@9000000";
@@ -120,8 +120,10 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
             root.node("pmu", |node| pmu(node, guest));
         }
         root.node_at("interrupt-controller", layout::GICD_BASE, |node| gic(node, guest));
-        if guest.uart {
+        if guest.uart || !guest.groups.is_empty() {
             root.node("clock", clock);
+        }
+        if guest.uart {
             root.node_at("pl011", layout::UART_BASE, uart);
         }
         if guest.watchdog {
@@ -133,6 +135,9 @@ pub fn build(guest: &GuestDt<'_>) -> Vec<u8> {
         virtio(root, layout::POWER_BUTTON_SLOT);
         if guest.control {
             virtio(root, layout::CONTROL_SLOT);
+        }
+        if !guest.groups.is_empty() {
+            root.node_at("gpio", layout::GPIO_BASE, |node| gpio(node, guest.groups));
         }
         for (slot, one) in (0..layout::MAX_GROUPS as u64).zip(guest.groups) {
             group(root, slot, one);
@@ -249,6 +254,22 @@ fn virtio(root: &mut Writer, slot: u64) {
     });
 }
 
+/// Linux `pl061-gpio.yaml`: a line for each group, with its name.
+fn gpio(node: &mut Writer, groups: &[GroupDt<'_>]) {
+    let names: Vec<&str> = groups.iter().take(layout::MAX_GROUPS).map(|group| group.name).collect();
+    node.texts("compatible", &["arm,pl061", "arm,primecell"]);
+    node.pairs("reg", &[layout::GPIO_BASE, layout::GPIO_SIZE]);
+    node.cells("interrupts", &spi(layout::GPIO_INTID, irq::LEVEL_HIGH));
+    node.cells("clocks", &[CLOCK_PHANDLE]);
+    node.text("clock-names", "apb_pclk");
+    node.flag("gpio-controller");
+    node.cells("#gpio-cells", &[2]);
+    node.flag("interrupt-controller");
+    node.cells("#interrupt-cells", &[2]);
+    node.cells("#address-cells", &[0]);
+    node.texts("gpio-line-names", &names);
+}
+
 /// A binding of our own (`docs/groups.md`), in which `uio_pdrv_genirq` finds what it needs; and the region once more, as Linux's
 /// `pmem-region.txt` has it, so that a kernel without that driver maps it as it maps its own memory.
 fn group(root: &mut Writer, slot: u64, group: &GroupDt<'_>) {
@@ -339,6 +360,15 @@ mod tests {
         assert!(group.property("read-only").is_some());
         assert!(fdt.find("/group@b000000").unwrap().property("read-only").is_none());
         assert!(fdt.find("/pmem@4000000000").unwrap().is_compatible("pmem-region"));
+        let gpio = fdt.find("/gpio@9030000").unwrap();
+        assert!(gpio.is_compatible("arm,pl061"));
+        assert_eq!(gpio.property("gpio-line-names").unwrap().value(), b"ring\0data\0");
+        assert_eq!(
+            property(&fdt, "/gpio@9030000", "interrupts").cells().collect::<Vec<_>>(),
+            [0, 7, 4]
+        );
+        let silent = build(&GuestDt { groups: &[GROUP], uart: false, ..GUEST });
+        assert!(Fdt::new(&silent).unwrap().find("/clock").is_some(), "the GPIO has it too");
     }
 
     fn property<'a>(fdt: &Fdt<'a>, path: &str, name: &str) -> Property<'a> {
@@ -439,11 +469,14 @@ mod tests {
         let fdt = Fdt::new(&blob).unwrap();
         assert_eq!(fdt.find("/cpus").unwrap().children().count(), layout::MAX_VCPUS);
         assert!(blob.len() as u64 <= MAX_BYTES + 8 * GROUP_BYTES, "{}", blob.len());
+        let blob = build(&GuestDt { groups: &groups[..1], ..most });
+        assert!(blob.len() as u64 <= MAX_BYTES + GROUP_BYTES, "{}", blob.len());
     }
 
     #[test]
     fn the_device_tree_compiler_finds_nothing_to_complain_about() {
-        for gic in [Model::V3, Model::V2] {
+        let groups: &[GroupDt<'_>] = &[GROUP];
+        for (gic, groups) in [(Model::V3, &[][..]), (Model::V2, &[]), (Model::V3, groups)] {
             let mut dtc = Command::new("dtc")
                 .args(["-I", "dtb", "-O", "dts", "-"])
                 .stdin(Stdio::piped())
@@ -451,7 +484,7 @@ mod tests {
                 .stderr(Stdio::piped())
                 .spawn()
                 .expect("dtc is installed by `cargo xtask run`");
-            dtc.stdin.take().unwrap().write_all(&build(&GuestDt { gic, ..GUEST })).unwrap();
+            dtc.stdin.take().unwrap().write_all(&build(&GuestDt { gic, groups, ..GUEST })).unwrap();
             let output = dtc.wait_with_output().unwrap();
             assert!(output.status.success());
             assert_eq!(String::from_utf8_lossy(&output.stderr), "");

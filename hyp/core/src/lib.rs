@@ -37,6 +37,7 @@ pub mod lock;
 pub mod machine;
 pub mod monitor;
 pub mod paging;
+pub mod pl061;
 pub mod psci;
 pub mod pulse;
 pub mod sched;

@@ -1,7 +1,7 @@
 //! One life of a guest: what its vCPUs share from its start to its end.
 //!
 //! Each device has a lock of its own, and none is shared with another guest. The order in which they are taken is the
-//! order of the fields: disk, power button, watchdog, control port, UART, then the interrupt controller's own lock, which is innermost.
+//! order of the fields: disk, power button, watchdog, control port, UART, GPIO, then the interrupt controller's own lock, which is innermost.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -21,6 +21,7 @@ use crate::id_regs::IdRegs;
 use crate::life::StopReason;
 use crate::lock::Mutex;
 use crate::monitor::World;
+use crate::pl061::Pl061;
 use crate::psci::Power;
 use crate::smccc::Services;
 use crate::stage2::Stage2;
@@ -69,6 +70,8 @@ pub struct Vm {
     pub control: Option<Control>,
     /// Its UART, where it has a console.
     pub uart: Option<Mutex<Vuart>>,
+    /// Its GPIO, where it is in groups.
+    pub gpio: Option<Mutex<Pl061>>,
     /// Its groups, each at the doorbell of its place here.
     pub groups: Vec<Share>,
     /// Its interrupt controller.
@@ -143,7 +146,7 @@ impl Vm {
     }
 
     /// As [`Vm::kick`], for what may concern this core's own vCPU too: it looks before it runs on.
-    fn kick_others(&self, hw: &impl Hw, vcpus: VcpuSet) {
+    pub(crate) fn kick_others(&self, hw: &impl Hw, vcpus: VcpuSet) {
         if self.cpus.is_empty() {
             return self.wake_others(hw, vcpus);
         }

@@ -10,6 +10,7 @@ mod bytes;
 mod control;
 mod exits;
 mod files;
+mod gpio;
 mod monitor;
 mod queue;
 mod trees;
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control_port", run: control::run, seeds: control::seeds },
     Target { name: "exits", run: exits::run, seeds: exits::seeds },
     Target { name: "fdt", run: trees::fdt, seeds: trees::board_seeds },
+    Target { name: "gpio", run: gpio::run, seeds: gpio::seeds },
     Target { name: "kernel", run: files::kernel, seeds: files::kernel_seeds },
     Target { name: "monitor_line", run: monitor::line, seeds: monitor::line_seeds },
     Target { name: "monitor_protocol", run: monitor::protocol, seeds: monitor::protocol_seeds },

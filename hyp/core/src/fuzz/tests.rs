@@ -114,3 +114,8 @@ fn no_table_makes_a_partition_leave_the_disk_or_meet_another() {
 fn no_accesses_or_times_make_a_watchdog_ask_for_the_past_or_take_a_hang_back() {
     fed("watchdog", 2000, 500);
 }
+
+#[test]
+fn no_accesses_or_edges_make_the_line_of_the_gpio_say_what_its_status_does_not() {
+    fed("gpio", 2000, 500);
+}

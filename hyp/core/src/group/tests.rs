@@ -1,7 +1,7 @@
 use alloc::vec;
 
 use tessera_abi::group::membership;
-use tessera_abi::layout::GROUP_INTID;
+use tessera_abi::layout::{GPIO_INTID, GROUP_INTID};
 
 use super::*;
 use crate::addr::Ipa;
@@ -164,4 +164,59 @@ fn a_change_that_nobody_asked_for_keeps_no_ring_away() {
     vm.vgic.reset();
     ring(&hw, &two, 0);
     assert!(interrupted(&vm, 0));
+}
+
+/// A guest whose first two groups these are, and line 1 of whose GPIO interrupts when it rises.
+fn watching(first: &Share, second: &Share) -> Arc<Vm> {
+    let mut vm = machine::tests::vm();
+    vm.groups = vec![first.clone(), second.clone()];
+    let vm = Arc::new(vm);
+    second.begin(&vm);
+    vm
+}
+
+fn gpio_is_up(vm: &Vm) -> bool {
+    vm.vgic.states(None).pending >> (GPIO_INTID - 32) & 1 != 0
+}
+
+#[test]
+fn a_ring_reaches_who_waits_for_a_line_of_the_gpio_and_a_load_of_who_rang_lets_it_fall() {
+    const IEV: u64 = 0x40c;
+    const IE: u64 = 0x410;
+    const IC: u64 = 0x41c;
+    const DATA: u64 = 0x3fc;
+    let hw = hw();
+    let [one, two, _] = shares(&hw);
+    let region = Vec::new();
+    let members = vec![Member::new(0, Access::ReadWrite), Member::new(1, Access::ReadWrite)];
+    let other = Arc::new(Group::new(&hw, "other".into(), region, PAGE, members));
+    let [three, four] = [0, 1].map(|index| Share { group: other.clone(), index });
+    let vm = watching(&two, &four);
+    ring(&hw, &three, 1);
+    assert!(interrupted(&vm, 1) && !gpio_is_up(&vm), "nobody waits for the line");
+    assert_eq!(vm.gpio_read(DATA), Some(2));
+    assert_eq!(four.read(doorbell::PENDING, 4), Some(1));
+    vm.gpio_write(&hw, IEV, 2).unwrap();
+    vm.gpio_write(&hw, IE, 2).unwrap();
+    assert!(!gpio_is_up(&vm));
+    ring(&hw, &three, 1);
+    assert!(gpio_is_up(&vm));
+    vm.gpio_write(&hw, IC, 2).unwrap();
+    assert!(!gpio_is_up(&vm));
+    ring(&hw, &three, 1);
+    assert!(!gpio_is_up(&vm), "a storm disturbs nobody");
+    assert!(!four.is_line_to_fall());
+    assert_eq!(four.read(doorbell::PENDING, 4), Some(1));
+    assert!(four.is_line_to_fall());
+    vm.gpio_edge(&hw, 1, false);
+    assert_eq!(vm.gpio_read(DATA), Some(0));
+    ring(&hw, &three, 1);
+    assert!(gpio_is_up(&vm), "who asked is told of the next");
+    two.begin(&vm);
+    ring(&hw, &one, 1);
+    assert_eq!(vm.gpio_read(DATA), Some(3), "each group has its line");
+    // A new life has not enabled anything.
+    let vm = watching(&two, &four);
+    ring(&hw, &three, 1);
+    assert!(!gpio_is_up(&vm));
 }

@@ -15,6 +15,8 @@ use crate::watchdog::Frame;
 const WATCHDOG_CONTROL: u64 = layout::WATCHDOG_BASE + layout::WATCHDOG_FRAME_SIZE;
 pub(super) const WATCHDOG_END: u64 = WATCHDOG_CONTROL + layout::WATCHDOG_FRAME_SIZE;
 
+pub(super) const GPIO_END: u64 = layout::GPIO_BASE + layout::GPIO_SIZE;
+
 pub(super) const DOORBELL_END: u64 =
     layout::DOORBELL_BASE + layout::MAX_GROUPS as u64 * layout::DOORBELL_SIZE;
 
@@ -27,7 +29,10 @@ pub fn other(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, hw: &impl Hw, next: &
         return doorbell(vm, vcpu, access, at, hw, next);
     }
     vcpu.observed.exits.count(device_at(access.ipa()));
-    watchdog(vm, vcpu, access, hw, next)
+    match access.ipa().0 {
+        layout::GPIO_BASE..GPIO_END => gpio(vm, vcpu, access, hw, next),
+        _ => watchdog(vm, vcpu, access, hw, next),
+    }
 }
 
 #[inline]
@@ -45,7 +50,21 @@ fn doorbell(
         share.write(hw, offset, access.size(), stored(vcpu, access))
     } else {
         let value = share.read(offset, access.size());
+        if share.is_line_to_fall() {
+            vm.gpio_edge(hw, slot as u8, false);
+        }
         value.map(|value| loaded(vcpu, access, value.into()))
+    };
+    done.map_or_else(|| refuse(access, next), |()| Step::Advance)
+}
+
+#[cold]
+fn gpio(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, hw: &impl Hw, next: &mut Next) -> Step {
+    let offset = access.ipa().0 - layout::GPIO_BASE;
+    let done = if access.write() {
+        vm.gpio_write(hw, offset, stored(vcpu, access) as u8)
+    } else {
+        vm.gpio_read(offset).map(|value| loaded(vcpu, access, value.into()))
     };
     done.map_or_else(|| refuse(access, next), |()| Step::Advance)
 }

@@ -5,7 +5,7 @@
 
 use tessera_abi::layout;
 
-use super::devices::{DOORBELL_END, WATCHDOG_END};
+use super::devices::{DOORBELL_END, GPIO_END, WATCHDOG_END};
 use super::{Next, Step, devices};
 use crate::addr::{Ipa, VcpuSet};
 use crate::counters::Cause;
@@ -74,6 +74,7 @@ pub fn device_at(ipa: Ipa) -> Cause {
         layout::GICC_DIR_BASE..GICC_DIR_END => Cause::Gicc,
         layout::WATCHDOG_BASE..WATCHDOG_END => Cause::Watchdog,
         layout::DOORBELL_BASE..DOORBELL_END => Cause::Doorbell,
+        layout::GPIO_BASE..GPIO_END => Cause::Gpio,
         _ => Cause::NoDevice,
     }
 }

@@ -18,6 +18,7 @@ use tessera_core::hw::Hw;
 use tessera_core::id_regs::IdRegs;
 use tessera_core::lock::Mutex;
 use tessera_core::paging::MapError;
+use tessera_core::pl061::Pl061;
 use tessera_core::psci::{PowerStates, Psci};
 use tessera_core::smccc::{Mitigations, Services};
 use tessera_core::stage2::Stage2;
@@ -119,6 +120,7 @@ pub fn build(guest: &Guest) -> Result<(), String> {
         watchdog: config.watchdog.map(|on_hang| Mutex::new(Watchdog::new(on_hang))),
         control: config.control.then(Control::new),
         uart: (config.console == ConsoleKind::Pl011).then(|| Mutex::new(Vuart::new())),
+        gpio: (!guest.groups.is_empty()).then(|| Mutex::new(Pl061::new())),
         groups: guest.groups.clone(),
         vgic: Vgic::new(config.vcpus(), parts.gic),
         counters: guest.counters.clone(),

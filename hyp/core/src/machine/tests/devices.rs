@@ -183,12 +183,13 @@ fn a_store_to_the_control_port_lets_the_monitor_serve_it() {
 }
 
 #[test]
-fn a_guest_without_a_watchdog_or_a_control_port_has_nothing_at_its_place() {
+fn a_guest_without_a_watchdog_a_gpio_or_a_control_port_has_nothing_at_its_place() {
     let mut guest = exits();
     guest.vm.watchdog = None;
+    guest.vm.gpio = None;
     guest.vm.control = None;
     let control = VIRTIO_BASE + CONTROL_SLOT * VIRTIO_STRIDE;
-    for ipa in [WATCHDOG_BASE, WATCHDOG_BASE + WATCHDOG_FRAME_SIZE, control] {
+    for ipa in [WATCHDOG_BASE, WATCHDOG_BASE + WATCHDOG_FRAME_SIZE, GPIO_BASE, control] {
         let next = guest.handle(Exit::Mmio(access(ipa, 4, true)));
         assert!(matches!(next, Next::Inject(Fault::External(_))), "{next:?}");
     }

@@ -28,6 +28,7 @@ use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::fake::{Event, FakeHw};
 use crate::id_regs::{self, IdRegs};
 use crate::lock::Mutex;
+use crate::pl061::Pl061;
 use crate::psci::{PowerStates, Psci, function};
 use crate::smccc::{Mitigation, Mitigations, function as smccc};
 use crate::stage2::Stage2;
@@ -134,6 +135,7 @@ fn guest(hw: &FakeHw, ram: GuestRam, disk: VirtioBlk) -> Vm {
         control: Some(Control::new()),
         watchdog: Some(Mutex::new(Watchdog::new(StopReason::WatchdogStop))),
         uart: Some(Mutex::new(Vuart::new())),
+        gpio: Some(Mutex::new(Pl061::new())),
         groups: Vec::new(),
         vgic: Vgic::new(2, Model::V3),
         counters: Arc::new(GuestCounters::new(2)),

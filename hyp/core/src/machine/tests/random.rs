@@ -27,6 +27,7 @@ fn random_exit(random: &mut Random) -> (u64, u64, u64) {
         BUTTON + VIRTIO_STRIDE,
         GICC_DIR_BASE,
         WATCHDOG_BASE,
+        GPIO_BASE,
         RAM_BASE,
     ];
     let mut ipa = random.next() & 0xf_ffff_ffff_ffff;
