@@ -16,6 +16,7 @@ mod hog;
 mod interactive;
 mod locks;
 mod meter;
+mod nodes;
 mod state;
 
 use tessera_rt::{Machine, cpu, guest, println, report};
@@ -30,6 +31,7 @@ fn main(machine: &'static Machine) {
         "locks" => locks::run(machine),
         "clock" => clock::run(machine),
         "exits" => exits::run(machine),
+        "nodes" => nodes::run(machine),
         "state" => state::run(machine),
         other => println!("not ok - there is no load `{other}`"),
     }

@@ -129,10 +129,13 @@ pub struct Receiver<'a> {
 }
 
 impl<'a> Receiver<'a> {
-    /// Takes what is sent from now on; `None` where the slots are not a power of two.
+    /// Takes what the former life did not; `None` where the slots are not a power of two.
     pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
-        let mut receiver = Self { ring: Ring::new(words)?, tail: 0 };
-        receiver.skip();
+        let ring = Ring::new(words)?;
+        let mut receiver = Self { ring, tail: ring.tail.load(Relaxed) };
+        if ring.between(ring.head.load(Acquire), receiver.tail).is_none() {
+            receiver.skip();
+        }
         Some(receiver)
     }
 
@@ -254,7 +257,10 @@ mod tests {
         assert_eq!(buffer[0], 3);
         sender.send(&[4]).unwrap();
         let mut receiver = Receiver::new(&memory).unwrap();
-        assert_eq!(receiver.receive(&mut buffer), Ok(None), "it was for the former life");
+        assert_eq!(receiver.receive(&mut buffer), Ok(Some(1)));
+        sender.send(&[6]).unwrap();
+        receiver.skip();
+        assert_eq!(receiver.receive(&mut buffer), Ok(None));
         sender.send(&[5; 7]).unwrap();
         assert_eq!(receiver.receive(&mut buffer), Ok(Some(7)));
     }

@@ -17,6 +17,7 @@ pub mod exec;
 pub mod fdt;
 pub mod fp;
 pub mod gic;
+pub mod group;
 pub mod machine;
 pub mod mmio;
 pub mod mmu;

@@ -2,13 +2,16 @@
 
 use tessera_system_tests::{Guest, Machine, Scene, Target, VIRT, tests};
 
+use crate::shares::start;
 use crate::{number, promises_are_kept};
 
 tests! {
     VIRT:
         members_share_memory_and_ring_each_other_on_cores_of_their_own_and_on_shared_ones,
         members_that_attack_what_they_share_harm_nobody,
-        who_stays_is_told_of_whoever_goes_and_the_memory_stays;
+        who_stays_is_told_of_whoever_goes_and_the_memory_stays,
+        thirty_two_guests_on_four_cores_compute_one_result_by_messages_and_by_shared_arrays,
+        who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_is_back;
 }
 
 /// A guest that checks what groups promise.
@@ -101,4 +104,67 @@ fn who_stays_is_told_of_whoever_goes_and_the_memory_stays(machine: Machine) {
     target.ask("vm reset a");
     told(&mut target, "b", 0, UP, 2);
     target.line("a", "GROUP-KEPT lives=2 mark=1");
+}
+
+/// Guests that share four cores and compute one result.
+fn nodes(count: usize, bootargs: &str) -> Vec<Guest> {
+    let names: Vec<String> = (0..count).map(|n| format!("node{n}")).collect();
+    let node =
+        |name: &String| Guest::load(name, &[0, 1, 2, 3], "nodes").shared(1).bootargs(bootargs);
+    let mut nodes: Vec<Guest> = names.iter().map(node).collect();
+    let last = nodes.pop().expect("there is one");
+    let members: Vec<&str> = names.iter().map(String::as_str).collect();
+    nodes.push(last.group("all", &members, "size = \"2M\";"));
+    nodes
+}
+
+/// In how many ways eleven queens stand on a board of eleven rows.
+const ELEVEN_QUEENS: usize = 2680;
+
+/// Waits until a node gives the result, having complained of nothing.
+#[track_caller]
+fn found(target: &mut Target, who: &str, way: &str) {
+    target.line(who, &format!("LOAD nodes way={way} queens=11 found={ELEVEN_QUEENS}"));
+    assert!(!target.said(who).contains("not ok "), "{who} complains");
+}
+
+fn thirty_two_guests_on_four_cores_compute_one_result_by_messages_and_by_shared_arrays(
+    machine: Machine,
+) {
+    let scene = Scene::new(machine, "group-messages");
+    let mut target = start(&scene, machine, &nodes(32, "nodes.way=messages"));
+    found(&mut target, "node0", "messages");
+    let ways =
+        (1..32).map(|n| number(&target.line(&format!("node{n}"), "LOAD node pieces="), "found"));
+    let others: usize = ways.map(|ways| ways as usize).sum();
+    assert!(others > ELEVEN_QUEENS / 2 && others < ELEVEN_QUEENS, "{others}");
+    drop(target);
+    let scene = Scene::new(machine, "group-arrays");
+    let mut target = start(&scene, machine, &nodes(32, "nodes.way=arrays"));
+    (0..32).for_each(|n| found(&mut target, &format!("node{n}"), "arrays"));
+}
+
+fn who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_is_back(
+    machine: Machine,
+) {
+    let scene = Scene::new(machine, "group-barrier");
+    let mut guests = nodes(6, "nodes.way=arrays");
+    guests[4] = guests[4].clone().bootargs("nodes.ends=3");
+    guests[1] = guests[1].clone().bootargs("nodes.stays=6");
+    let mut target = start(&scene, machine, &guests);
+    let others = ["node0", "node2", "node3", "node5"];
+    // One ends while the others wait, and starts anew at once: who looks late finds it back.
+    for who in others {
+        target.line(who, "NODES gone=0x10 came=");
+    }
+    target.line("node1", "NODES stays step=6");
+    target.ask("vm kill node1");
+    for who in others.into_iter().chain(["node4"]) {
+        target.line(who, "NODES gone=0x2 came=0x0 ");
+    }
+    target.ask("vm start node1");
+    for who in others.into_iter().chain(["node1", "node4"]) {
+        target.line(who, "NODES joined step=");
+        found(&mut target, who, "arrays");
+    }
 }
