@@ -11,6 +11,7 @@ mod board;
 mod debian;
 mod group;
 mod machine;
+mod nodes;
 mod restart;
 mod rows;
 mod shared;
@@ -91,6 +92,7 @@ fn count(
     tessera.extend(restart::run(workspace, board)?);
     tessera.extend(shared::run(workspace, board)?);
     tessera.extend(group::run(workspace, board)?);
+    tessera.extend(nodes::run(workspace, board)?);
     if debian && board.counts_runs() {
         let (without, under) = debian::run(workspace, board)?;
         native.extend(without.map(|count| (debian::ROW.to_string(), count)));

@@ -12,6 +12,7 @@ mod group;
 mod interrupts;
 mod memory;
 mod neighbour;
+mod ring;
 mod shared;
 
 use tessera_rt::{Machine, guest, println, psci, report};
@@ -26,7 +27,7 @@ fn main(machine: &'static Machine) {
     if machine.arg("restart").is_some() {
         psci::reset();
     }
-    if shared::run(machine) || group::run(machine) {
+    if shared::run(machine) || ring::run(machine) || group::run(machine) {
         return println!("BENCH-DONE");
     }
     println!("BENCH reset_to_guest {}", machine.entered_at);

@@ -47,6 +47,11 @@ const fn plain(name: &'static str) -> Row {
     Row { name, from: From::Guest, unit: "instructions", target: None }
 }
 
+/// A number of which more is better.
+const fn hundredths(name: &'static str) -> Row {
+    Row { name, from: From::Guest, unit: "hundredths", target: None }
+}
+
 const fn boot(
     name: &'static str,
     key: &'static str,
@@ -80,6 +85,9 @@ const ROWS: &[Row] = &[
     Row { name: "neighbour_other_core_percent", from: From::Guest, unit: "percent", target: None },
     row("doorbell_running", 420),
     row("doorbell_blocked", 1_500),
+    hundredths("ring_bytes_per_instruction"),
+    hundredths("speedup_2_cores"),
+    hundredths("speedup_4_cores"),
     row("wake_by_sgi", 1_500),
     row("wake_by_timer", 900),
     row("vcpu_switch", 600),

@@ -1,5 +1,6 @@
 use super::board::Board;
 use super::debian::instructions;
+use super::nodes::speedup;
 use super::rows::{Column, lines, parse};
 use super::shared::growth;
 
@@ -64,6 +65,14 @@ fn of_exits_the_one_that_grew_most_is_told() {
         .map(|text| parse(&printed(text)));
     assert_eq!(growth(&alone, &among), Some(110));
     assert_eq!(growth(&alone, &parse(&[])), None);
+}
+
+#[test]
+fn a_speed_up_is_told_in_hundredths() {
+    let [alone, together] =
+        ["BENCH nodes 1000", "BENCH nodes 258"].map(|text| parse(&printed(text)));
+    assert_eq!(speedup(&alone, &together), Some(387));
+    assert_eq!(speedup(&alone, &parse(&[])), None);
 }
 
 #[test]
