@@ -69,10 +69,20 @@ const REGISTERS: [Register; 17] = [
 ];
 
 /// Those of debugging and counting.
-const DEBUG: [Register; 5] = [
+const DEBUG: [Register; 6] = [
     register!("dbgbvr0_el1", |seed| seed & 0x7f_ffff_fffc),
     register!("dbgwvr0_el1", |seed| seed & 0x7f_ffff_fff8),
     register!("mdscr_el1", |seed| seed & 1 << 12),
+    Register {
+        name: "dbgclaimclr_el1",
+        value: |seed| seed >> 8 & 0xff,
+        // One sets tags, and the other clears them and tells which are set (DDI 0487 D24.3).
+        write: |tags| {
+            msr!("dbgclaimclr_el1", 0xff_u64);
+            msr!("dbgclaimset_el1", tags);
+        },
+        read: || mrs!("dbgclaimclr_el1"),
+    },
     register!("pmselr_el0", |seed| seed & 1),
     register!("S3_3_C14_C15_7", |seed| seed & 3 << 30), // PMCCFILTR_EL0
 ];

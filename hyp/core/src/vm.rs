@@ -129,12 +129,11 @@ impl Vm {
 
     #[inline(never)]
     fn kick_each(&self, hw: &impl Hw, vcpus: VcpuSet) {
-        if self.cpus.is_empty() {
-            return self.wake_each(hw, vcpus);
-        }
         for vcpu in vcpus.iter() {
-            if let Some(core) = self.core_of(vcpu) {
-                hw.kick(core);
+            match self.core_of(vcpu) {
+                Some(core) => hw.kick(core),
+                // All of them own their cores, or none does.
+                None => return self.wake_each(hw, vcpus),
             }
         }
     }

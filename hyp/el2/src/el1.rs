@@ -246,7 +246,6 @@ pub fn reset(mpidr: u64) {
     reset_timers();
     reset_debug();
     reset_pmu();
-    pointer_keys::look();
     if pointer_keys::exist() {
         PointerKeys::default().restore();
     }

@@ -165,18 +165,15 @@ pub fn park(vm: &Vm, vcpu: &mut Vcpu) {
     deactivate(vcpu.vgic.take_deactivations());
 }
 
-/// The same, as another takes this core over. The virtual timer was switched off just before.
+/// The same, as another takes this core over. Returns the private interrupts to deactivate, a bit each, once their lines are down.
 #[inline(always)]
-pub fn set_aside(vm: &Vm, vcpu: &mut Vcpu) {
+#[must_use]
+pub fn set_aside(vm: &Vm, vcpu: &mut Vcpu) -> u32 {
     let kick = vm.vgic.set_aside(&mut vcpu.vgic, &mut ListRegisters);
     if !kick.is_empty() {
         vm.kick(&El2, kick);
     }
-    let deactivations = vcpu.vgic.take_deactivations();
-    if deactivations != 0 {
-        barrier::isb();
-        deactivate(deactivations);
-    }
+    vcpu.vgic.take_deactivations()
 }
 
 /// Makes private interrupts of this core active, a bit each: they are when this returns.

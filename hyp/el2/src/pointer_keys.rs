@@ -28,7 +28,7 @@ macro_rules! each_key {
 }
 
 /// Finds out whether there is pointer authentication on this core (ID_AA64ISAR1_EL1.APA, API, GPA, GPI,
-/// ID_AA64ISAR2_EL1.APA3). Before a vCPU is switched on it.
+/// ID_AA64ISAR2_EL1.APA3). Called as the core is set up, before it runs a vCPU.
 pub fn look() {
     let (isar1, isar2) = (mrs!("id_aa64isar1_el1"), mrs!("s3_0_c0_c6_2"));
     if isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0 {

@@ -62,8 +62,10 @@ impl Seat {
     pub fn step(&mut self) -> Step {
         if let Some(vm) = &self.vm {
             vm.take_disk_news(&El2, cpu::current_id());
-            // Who is off has been looked at, and would keep the others awake with it.
-            let _ = vm.attention.take_look(self.vcpu.id());
+            if vm.attention.any() {
+                // Who is off has been looked at, and would keep the others awake with it.
+                let _ = vm.attention.take_look(self.vcpu.id());
+            }
         }
         let life = &self.guest.life;
         match life.phase() {

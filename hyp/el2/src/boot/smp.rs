@@ -12,7 +12,7 @@ use crate::cpu::{self, MAX_CPUS, MPIDR_AFFINITY, PerCpu};
 use crate::hw::El2;
 use crate::memory::{self, symbol};
 use crate::sysreg::mrs;
-use crate::{barrier, cache, el1, gic, power, timer};
+use crate::{barrier, cache, el1, gic, pointer_keys, power, timer};
 
 /// Makes the running core core 0 for now: the boot stack is its stack. [`start`] gives it its number in the board.
 pub fn adopt_boot_core() {
@@ -109,6 +109,7 @@ fn init_this_core() {
     el1::init();
     gic::init_cpu(cpu::current_id(), mrs!("mpidr_el1") & MPIDR_AFFINITY);
     timer::reset();
+    pointer_keys::look();
     // Only now can it be kicked.
     barrier::dsb_sy();
     if let Some(cpu) = cpu::current() {

@@ -12,7 +12,7 @@ macro_rules! save_each {
         save_each!(@ $count, $prefix, $to; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
     (@ $count:expr, $prefix:literal, $to:expr; $($n:literal)*) => {
-        $(if $n < $count { $to[$n] = mrs!(concat!($prefix, $n, "_el1")); })*
+        $(if $n < $count { $to[$n] = mrs!(concat!($prefix, $n, "_el1")) as _; })*
     };
 }
 
@@ -22,19 +22,24 @@ macro_rules! restore_each {
         restore_each!(@ $count, $prefix, $from; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
     (@ $count:expr, $prefix:literal, $from:expr; $($n:literal)*) => {
-        $(if $n < $count { msr!(concat!($prefix, $n, "_el1"), $from[$n]); })*
+        $(if $n < $count { msr!(concat!($prefix, $n, "_el1"), u64::from($from[$n])); })*
     };
 }
 
 /// Breakpoints, watchpoints and the locks of the debug registers (DDI 0487 D24.3).
 #[derive(Default)]
 pub struct Breakpoints {
-    control: [u64; MOST],
+    /// Of these only the lower half is anything but zero, as of all others here that are narrow.
+    control: [u32; MOST],
     value: [u64; MOST],
-    watch_control: [u64; MOST],
+    watch_control: [u32; MOST],
     watch_value: [u64; MOST],
     locked: bool,
     interrupts: u64,
+    /// DBGCLAIMSET_EL1: claim tags that are set.
+    claims: u64,
+    /// OSDTRRX_EL1, OSDTRTX_EL1 and OSECCR_EL1, which are there for an OS that saves them while the lock is set.
+    behind_lock: [u32; 3],
 }
 
 /// How many the core has (ID_AA64DFR0_EL1.BRPs, WRPs).
@@ -56,6 +61,11 @@ impl Breakpoints {
         save_each!(watchpoints, "dbgwvr", self.watch_value);
         self.locked = mrs!("oslsr_el1") & OSLK != 0;
         self.interrupts = mrs!("mdccint_el1");
+        // Reading the register that clears them tells which are set (DDI 0487 D24.3).
+        self.claims = mrs!("dbgclaimclr_el1");
+        lock();
+        let registers = [mrs!("osdtrrx_el1"), mrs!("osdtrtx_el1"), mrs!("oseccr_el1")];
+        self.behind_lock = registers.map(|register| register as u32);
     }
 
     #[inline(never)]
@@ -65,9 +75,33 @@ impl Breakpoints {
         restore_each!(breakpoints, "dbgbcr", self.control);
         restore_each!(watchpoints, "dbgwvr", self.watch_value);
         restore_each!(watchpoints, "dbgwcr", self.watch_control);
+        msr!("dbgclaimset_el1", self.claims);
+        set_behind_lock(self.behind_lock);
         msr!("oslar_el1", u64::from(self.locked));
         msr!("mdccint_el1", self.interrupts);
     }
+}
+
+/// Sets the OS lock, without which the registers behind it are not those that an OS saves (DDI 0487 H6.4).
+fn lock() {
+    msr!("oslar_el1", 1);
+    barrier::isb();
+}
+
+/// Leaves the OS lock set.
+fn set_behind_lock(registers: [u32; 3]) {
+    lock();
+    let [receive, transmit, catch] = registers.map(u64::from);
+    msr!("osdtrrx_el1", receive);
+    msr!("osdtrtx_el1", transmit);
+    msr!("oseccr_el1", catch);
+    barrier::isb();
+}
+
+/// Leaves nothing of what one guest can tell another by: claim tags, and what is behind the OS lock, which is set.
+pub fn forget_claims() {
+    msr!("dbgclaimclr_el1", 0xff);
+    set_behind_lock([0; 3]);
 }
 
 /// Most event counters of a core (PMCR_EL0.N).
@@ -79,6 +113,8 @@ pub struct Monitors {
     control: u64,
     enabled: u64,
     interrupts: u64,
+    /// What it was before the line was lowered ahead of the rest.
+    lowered: Option<u64>,
     overflows: u64,
     user: u64,
     selected: u64,
@@ -92,6 +128,13 @@ pub struct Monitors {
 const LASTING: u64 = 0b1111_1001;
 
 impl Monitors {
+    /// Has the line to the interrupt controller go down, with the next context synchronisation.
+    #[inline(never)]
+    pub fn lower_line(&mut self) {
+        self.lowered = Some(mrs!("pmintenset_el1"));
+        msr!("pmintenclr_el1", u64::from(u32::MAX));
+    }
+
     /// The counters stand from here on.
     #[inline(never)]
     pub fn save(&mut self) {
@@ -99,7 +142,7 @@ impl Monitors {
         msr!("pmcr_el0", 0);
         barrier::isb();
         self.enabled = mrs!("pmcntenset_el0");
-        self.interrupts = mrs!("pmintenset_el1");
+        self.interrupts = self.lowered.take().unwrap_or_else(|| mrs!("pmintenset_el1"));
         self.overflows = mrs!("pmovsset_el0");
         self.user = mrs!("pmuserenr_el0");
         self.selected = mrs!("pmselr_el0");

@@ -5,7 +5,7 @@
 
 use tessera_core::exit::{SysReg, SysRegAccess};
 
-use super::debug::{Breakpoints, Monitors};
+use super::debug::{self, Breakpoints, Monitors};
 use super::fp::{self, Fp};
 use crate::pointer_keys::{self, PointerKeys};
 use crate::sysreg::{mrs, msr};
@@ -70,10 +70,19 @@ impl Extras {
     /// The vCPU is off: leaves those at their reset that others do not fetch.
     pub fn end(&self) {
         if self.uses & DEBUG != 0 {
+            debug::forget_claims();
             el1::reset_debug();
         }
         if self.uses & MONITORS != 0 {
             el1::reset_pmu();
+        }
+    }
+
+    /// Has the monitors' interrupt line down before their interrupt is made inactive.
+    #[inline(always)]
+    pub fn lower_lines(&mut self) {
+        if self.uses & MONITORS != 0 {
+            self.monitors.lower_line();
         }
     }
 

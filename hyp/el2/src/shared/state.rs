@@ -125,10 +125,16 @@ impl State {
     /// Takes the vCPU's registers from this core, on which nothing of it is left that could interrupt or be walked.
     #[inline(always)]
     pub fn save(&mut self, vm: &Vm, vcpu: &mut Vcpu, leaving: Leaving) {
-        // Its line is down before its interrupt is made inactive, or that would be pending at once, and another's.
+        // Lines are down before their interrupts are made inactive, or those would be pending at once, and another's: the
+        // timer's here, the monitors' below.
         self.timer_control = mrs!("cntv_ctl_el0") & (ENABLE | IMASK);
         msr!("cntv_ctl_el0", 0);
-        interrupt::set_aside(vm, vcpu);
+        let deactivations = interrupt::set_aside(vm, vcpu);
+        if deactivations != 0 {
+            self.extras.lower_lines();
+            barrier::isb();
+            interrupt::deactivate(deactivations);
+        }
         self.gic.save();
         if vcpu.timer.deadline().is_some() {
             timer::set(Slot::Vcpu, None);

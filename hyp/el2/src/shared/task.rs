@@ -60,6 +60,8 @@ pub enum Left {
 }
 
 impl Task {
+    // Not inlined, or the stack would have it twice.
+    #[inline(never)]
     pub fn new(guest: &'static Guest, id: VcpuId) -> Self {
         Self { seat: Seat::new(guest, id), state: State::default(), power: Power::Off, stops: None }
     }

@@ -50,7 +50,7 @@ pub fn reset() {
     }
     each_active_priority!(set_word, &[0; 8]);
     // A guest may have switched its system registers off, where that can be done.
-    msr!("icc_sre_el1", 0x7);
+    enable_registers(ALL_REGISTERS);
     msr!("ich_vmcr_el2", 0);
     msr!("ich_hcr_el2", hcr::EN);
 }
@@ -78,7 +78,18 @@ macro_rules! by_number {
     };
 }
 
-/// Takes what the interface has of a vCPU.
+/// ICC_SRE_EL1 (DDI 0487 D24.8.23): SRE, all that a guest can change of it, and that only on cores that can do without.
+const SRE: u64 = 1 << 0;
+const ALL_REGISTERS: u64 = 0x7;
+
+/// Sets it. What is written to ICH_VMCR_EL2 afterwards means what it says (D24.8.23 wants the ISB).
+#[cold]
+fn enable_registers(value: u64) {
+    msr!("icc_sre_el1", value);
+    crate::barrier::isb();
+}
+
+/// Takes what the interface has of a vCPU. ICC_SRE_EL1 is left as a reset leaves it.
 #[inline(always)]
 pub fn save(to: &mut Virtual) {
     macro_rules! get_word {
@@ -88,13 +99,18 @@ pub fn save(to: &mut Virtual) {
     }
     to.machine_control = mrs!("ich_vmcr_el2");
     to.enable = mrs!("icc_sre_el1");
+    if to.enable & SRE == 0 {
+        enable_registers(ALL_REGISTERS);
+    }
     each_active_priority!(get_word, &mut to.active);
 }
 
 /// Gives it back.
 #[inline(always)]
 pub fn restore(from: &Virtual) {
-    msr!("icc_sre_el1", from.enable);
+    if from.enable & SRE == 0 {
+        enable_registers(from.enable);
+    }
     msr!("ich_vmcr_el2", from.machine_control);
     each_active_priority!(set_word, &from.active);
 }
