@@ -17,6 +17,7 @@ mod interactive;
 mod locks;
 mod meter;
 mod nodes;
+mod rung;
 mod state;
 
 use tessera_rt::{Machine, cpu, guest, println, report};
@@ -32,6 +33,7 @@ fn main(machine: &'static Machine) {
         "clock" => clock::run(machine),
         "exits" => exits::run(machine),
         "nodes" => nodes::run(machine),
+        "rung" => rung::run(machine),
         "state" => state::run(machine),
         other => println!("not ok - there is no load `{other}`"),
     }

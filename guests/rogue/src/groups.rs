@@ -4,7 +4,7 @@ use tessera_rt::abi::group::doorbell::{ALL, PENDING, RING};
 use tessera_rt::mmio::{read8, read32, read64, write8, write32, write64};
 use tessera_rt::mmu::{self, Kind};
 use tessera_rt::trap::{EC_DATA, FSC_EXTERNAL, attempt};
-use tessera_rt::{GroupNode, Machine};
+use tessera_rt::{GroupNode, Machine, cpu};
 
 use crate::tally::Tally;
 
@@ -24,6 +24,20 @@ pub fn run(machine: &Machine, tally: &mut Tally) {
     }
     nothing(MEMBERSHIP_BASE - PAGE, tally);
     groups.iter().for_each(|group| attack(group, tally));
+}
+
+/// Rings all others as fast as it can, for ever; an emulator that runs one core after the other goes to the next at each.
+pub fn storm(machine: &Machine) -> ! {
+    let mut doorbells = [0; tessera_rt::abi::layout::MAX_GROUPS];
+    for (at, group) in doorbells.iter_mut().zip(machine.groups()) {
+        *at = mmu::map(group.doorbell, Kind::Device, false);
+    }
+    loop {
+        for at in doorbells.iter().filter(|at| **at != 0) {
+            write32(at + RING, ALL);
+        }
+        cpu::give_way();
+    }
 }
 
 /// Neither a load nor a store gets an answer there.

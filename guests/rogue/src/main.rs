@@ -74,6 +74,9 @@ fn main(machine: &'static Machine) {
     if let Some(seed) = machine.arg("rogue.fuzz").and_then(|n| n.parse().ok()) {
         return fuzz::run(machine, seed);
     }
+    if machine.arg("rogue.rings").is_some() {
+        groups::storm(machine);
+    }
     for round in 0..loops {
         for (number, (name, attack)) in (1u32..).zip(ATTACKS) {
             if !chosen(machine, number) {

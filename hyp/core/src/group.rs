@@ -1,9 +1,16 @@
 //! Groups: guests that share a region of memory, ring each other, and see who of them is up.
 //!
 //! The region needs nothing of us once it is mapped. What is here is the rest. A **doorbell**: who rings sets its bit in the
-//! member's [`Member::pending`]; only where nothing was pending does the member get an interrupt, so a storm costs it one
-//! interrupt for each time that it asks who rang, and everything else is done in the ringer's time. **Membership**: a word for
+//! member's [`Member::pending`]; only where nothing was pending does the member get an interrupt, and everything else is done in
+//! the ringer's time. **Membership**: a word for
 //! each member in a page that all of them read, changed as their lives change.
+//!
+//! **Storms.** A member that asks at each interrupt who rang could be interrupted again at once, for ever. So rings
+//! interrupt it [`INTERRUPTS_A_SECOND`] times in the long run. Who would ring sooner is held: nothing has happened yet, and its
+//! store is executed again, in its own time, with its own interrupts in between. Nothing has to be remembered or brought later,
+//! so nothing is lost. An interrupt is free that comes after the member itself rang somebody: members that answer each other
+//! go as fast as they can. Idea not taken: to ring later by a timer of the member's core, which would
+//! interrupt it as well.
 //!
 //! A group outlives its members' lives. To ring one takes the lock of that member's bell, under which its present life cannot
 //! end: for as long as it takes to make one interrupt pending. Idea not taken: to reach the life as others do, by
@@ -30,6 +37,12 @@ const CHANGED: u64 = 1 << 32;
 /// Below it: who rang.
 const RINGS: u64 = CHANGED - 1;
 
+/// How often rings interrupt a member that rings nobody, in the long run. One costs it about 800 instructions: some two
+/// microseconds of a Cortex-A72, a twentieth of its time.
+const INTERRUPTS_A_SECOND: u64 = 25_000;
+/// How many of them may come at once after a quiet time.
+const BURST: u64 = 64;
+
 /// A group, as long as the board runs.
 pub struct Group {
     /// Its name in the configuration.
@@ -39,6 +52,8 @@ pub struct Group {
     /// The frame of the membership page.
     pub page: Pa,
     members: Vec<Member>,
+    /// Ticks for which a member has one interrupt.
+    price: u64,
     /// How often the page changed.
     generation: Mutex<u64>,
 }
@@ -54,6 +69,11 @@ pub struct Member {
     watched: AtomicBool,
     /// Its word on the page.
     told: AtomicU64,
+    /// When it may be interrupted again by a ring, on the board's counter (generic cell rate algorithm, ITU-T I.371 A.1). Changed
+    /// with `life` locked.
+    open_from: AtomicU64,
+    /// It rang somebody since a ring interrupted it last.
+    spoke: AtomicBool,
     /// Its present life, to be rung.
     life: Mutex<Option<Arc<Vm>>>,
 }
@@ -61,10 +81,40 @@ pub struct Member {
 impl Member {
     /// A member that is down, whose group of number `slot` this is.
     pub const fn new(slot: u8, access: Access) -> Self {
-        let (pending, told) = (AtomicU64::new(0), AtomicU64::new(0));
-        let watched = AtomicBool::new(false);
-        Self { slot, access, pending, watched, told, life: Mutex::new(None) }
+        let [pending, told, open_from] = [const { AtomicU64::new(0) }; 3];
+        let [watched, spoke] = [const { AtomicBool::new(false) }; 2];
+        Self { slot, access, pending, watched, told, open_from, spoke, life: Mutex::new(None) }
     }
+
+    /// Whether a ring would interrupt it too soon. Not so where it has yet to ask for others, or rang itself.
+    #[inline]
+    fn is_spared(&self, now: u64) -> bool {
+        now < self.open_from.load(Ordering::Relaxed)
+            && self.pending.load(Ordering::Relaxed) & RINGS == 0
+            && !self.spoke.load(Ordering::Relaxed)
+    }
+
+    /// A ring interrupted it.
+    #[inline]
+    fn charge(&self, now: u64, price: u64) {
+        if self.spoke.load(Ordering::Relaxed) {
+            self.spoke.store(false, Ordering::Relaxed);
+            return;
+        }
+        let earliest = now.saturating_sub(BURST.saturating_mul(price));
+        let from = self.open_from.load(Ordering::Relaxed).max(earliest);
+        self.open_from.store(from.saturating_add(price), Ordering::Relaxed);
+    }
+}
+
+/// What became of a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Rung {
+    /// It is done.
+    Done,
+    /// It is too soon, and nothing was done: the store is to be executed again.
+    Held,
 }
 
 /// A guest's share of a group.
@@ -94,7 +144,8 @@ impl Group {
         hw.write(page.offset(membership::SIZE), &bytes.to_le_bytes());
         // Linux maps it as device memory, and reads past the caches; so does who has none on.
         hw.dma_sync(page, PAGE_SIZE);
-        Self { name, region, page, members, generation: Mutex::new(0) }
+        let price = hw.counter_hz() / INTERRUPTS_A_SECOND;
+        Self { name, region, page, members, price, generation: Mutex::new(0) }
     }
 
     /// Bytes of the region.
@@ -110,25 +161,27 @@ impl Group {
     /// Has `member` find `bit` pending, if it lives. A ring and a change each have an interrupt: who asks for one of the two
     /// only is still told of it.
     #[inline]
-    fn ring(&self, hw: &impl Hw, member: &Member, bit: u64) {
+    fn ring(&self, hw: &impl Hw, member: &Member, bit: u64, now: u64) {
         let life = member.life.lock();
         let Some(vm) = &*life else { return };
         let alike = if bit == CHANGED { CHANGED } else { RINGS };
-        if member.pending.fetch_or(bit, Ordering::AcqRel) & alike == 0 {
-            vm.group_interrupt(hw, member.slot);
-            if member.watched.load(Ordering::Relaxed) {
-                vm.gpio_edge(hw, member.slot, true);
-            }
+        if member.pending.fetch_or(bit, Ordering::AcqRel) & alike != 0 {
+            return;
+        }
+        let mut disturbed = vm.group_interrupt(hw, member.slot);
+        if member.watched.load(Ordering::Relaxed) {
+            vm.gpio_edge(hw, member.slot, true);
+            disturbed = true;
+        }
+        if disturbed && bit != CHANGED {
+            member.charge(now, self.price);
         }
     }
 
     #[inline]
-    fn ring_others(&self, hw: &impl Hw, index: u8, bit: u64) {
-        for (n, member) in self.members.iter().enumerate() {
-            if n != usize::from(index) {
-                self.ring(hw, member, bit);
-            }
-        }
+    fn others(&self, index: u8) -> impl Iterator<Item = &Member> {
+        let others = self.members.iter().enumerate();
+        others.filter(move |(n, _)| *n != usize::from(index)).map(|(_, member)| member)
     }
 
     /// Has the page say of member `index` what `word` does, and tells the others where that is new. `word` is asked while
@@ -150,7 +203,7 @@ impl Group {
         drop(generation);
         // Who is rung sees the page as it is now.
         hw.fence();
-        self.ring_others(hw, index, CHANGED);
+        self.others(index).for_each(|member| self.ring(hw, member, CHANGED, 0));
     }
 }
 
@@ -170,6 +223,7 @@ impl Share {
         let mut life = member.life.lock();
         member.pending.store(0, Ordering::Relaxed);
         member.watched.store(false, Ordering::Relaxed);
+        member.open_from.store(0, Ordering::Relaxed);
         *life = Some(vm.clone());
     }
 
@@ -226,21 +280,33 @@ impl Share {
 
     /// A store to the doorbell page; `None` where nothing answers.
     #[inline]
-    pub fn write(&self, hw: &impl Hw, offset: u64, size: u8, value: u64) -> Option<()> {
+    pub fn write(&self, hw: &impl Hw, offset: u64, size: u8, value: u64) -> Option<Rung> {
         if (offset, size) != (doorbell::RING, 4) {
             return None;
         }
+        let group = &*self.group;
         let me = 1 << (self.index % MAX_MEMBERS as u8);
-        match value {
-            _ if value == u64::from(doorbell::ALL) => self.group.ring_others(hw, self.index, me),
-            _ if value == u64::from(self.index) => {}
-            _ => {
-                if let Some(member) = self.group.members.get(value as usize) {
-                    self.group.ring(hw, member, me);
-                }
+        let now = hw.now();
+        if value == u64::from(doorbell::ALL) {
+            // All or none: who is held rings nobody twice.
+            if group.others(self.index).any(|member| member.is_spared(now)) {
+                return Some(Rung::Held);
             }
+            group.others(self.index).for_each(|member| group.ring(hw, member, me, now));
+        } else if value != u64::from(self.index)
+            && let Some(member) = group.members.get(value as usize)
+        {
+            if member.is_spared(now) {
+                return Some(Rung::Held);
+            }
+            group.ring(hw, member, me, now);
+        } else {
+            return Some(Rung::Done);
         }
-        Some(())
+        if let Some(member) = self.member() {
+            member.spoke.store(true, Ordering::Relaxed);
+        }
+        Some(Rung::Done)
     }
 }
 

@@ -298,10 +298,12 @@ impl Vm {
         }
     }
 
-    /// The interrupt of the group in `slot`; called on the core of whoever caused it.
+    /// The interrupt of the group in `slot`; called on the core of whoever caused it. Whether it takes any of the guest's time.
     #[inline]
-    pub(crate) fn group_interrupt(&self, hw: &impl Hw, slot: u8) {
-        self.kick(hw, self.vgic.ring(slot));
+    pub(crate) fn group_interrupt(&self, hw: &impl Hw, slot: u8) -> bool {
+        let kick = self.vgic.ring(slot);
+        self.kick(hw, kick);
+        !kick.is_empty()
     }
 
     /// The interrupt of the virtio device in `slot`.

@@ -4,15 +4,19 @@ use tessera_abi::group::membership;
 use tessera_abi::layout::{GPIO_INTID, GROUP_INTID};
 
 use super::*;
-use crate::addr::Ipa;
+use crate::addr::{Ipa, VcpuId};
 use crate::hw::fake::FakeHw;
 use crate::life::{Policy, Request, StopReason};
 use crate::machine;
+use crate::vgic::VgicCpu;
+use crate::vgic::fake::FakeCpu;
 
 const PAGE: Pa = Pa(0x8000_3000);
 
 fn hw() -> FakeHw {
-    FakeHw::new(Pa(0x8000_0000), 1 << 18)
+    let hw = FakeHw::new(Pa(0x8000_0000), 1 << 18);
+    hw.clock.set(hw.counter_hz());
+    hw
 }
 
 /// A group of three: the third may only read.
@@ -28,7 +32,7 @@ fn shares(hw: &FakeHw) -> [Share; 3] {
 }
 
 fn ring(hw: &FakeHw, from: &Share, value: u32) {
-    assert_eq!(from.write(hw, doorbell::RING, 4, value.into()), Some(()));
+    assert_eq!(from.write(hw, doorbell::RING, 4, value.into()), Some(Rung::Done));
 }
 
 /// Whether the group's interrupt waits for the guest, in place `slot` of its groups.
@@ -219,4 +223,85 @@ fn a_ring_reaches_who_waits_for_a_line_of_the_gpio_and_a_load_of_who_rang_lets_i
     let vm = watching(&two, &four);
     ring(&hw, &three, 1);
     assert!(!gpio_is_up(&vm));
+}
+
+/// A life of `share` that takes the interrupts of its groups.
+fn listens(share: &Share) -> Arc<Vm> {
+    let vm = Arc::new(machine::tests::vm());
+    let (mut me, mut cpu) = (VgicCpu::new(VcpuId(0)), FakeCpu::new(4));
+    for (register, value) in [(0, 3), (0x84, !0), (0x104, !0)] {
+        let _ = vm.vgic.gicd_write(&mut me, &mut cpu, register, 4, value & 0xffff_ffff).unwrap();
+    }
+    share.begin(&vm);
+    vm
+}
+
+/// Rings from `from` as fast as it can for a tenth of a second, and `then` after each that was done: how many those were.
+fn storm(hw: &FakeHw, from: &Share, whom: u32, mut then: impl FnMut(Rung)) -> u64 {
+    let mut done = 0;
+    for _ in 0..100_000 {
+        hw.clock.set(hw.clock.get() + hw.counter_hz() / 1_000_000);
+        let rung = from.write(hw, doorbell::RING, 4, whom.into()).unwrap();
+        done += u64::from(rung == Rung::Done);
+        then(rung);
+    }
+    done
+}
+
+/// Interrupts of a storm of a tenth of a second, within a hundredth.
+#[track_caller]
+fn is_limited(interrupts: u64) {
+    let most = BURST + INTERRUPTS_A_SECOND / 10;
+    assert!(interrupts.abs_diff(most) < most / 100, "{interrupts}");
+}
+
+#[test]
+fn who_asks_after_each_ring_of_a_storm_is_interrupted_so_often_and_no_ring_is_lost() {
+    let hw = hw();
+    let [one, two, three] = shares(&hw);
+    let _vms = [&one, &two, &three].map(listens);
+    is_limited(storm(&hw, &one, 1, |rung| {
+        let expected = u32::from(rung == Rung::Done);
+        assert_eq!(two.read(doorbell::PENDING, 4), Some(expected), "held, it has not rung");
+    }));
+    // Two that storm share it, and who rings all rings nobody while one of them is spared.
+    hw.clock.set(hw.clock.get() + hw.counter_hz());
+    let mut interrupts = 0;
+    storm(&hw, &one, doorbell::ALL, |rung| {
+        let from_one = u32::from(rung == Rung::Done);
+        assert_eq!(three.read(doorbell::PENDING, 4), Some(from_one));
+        let rung = three.write(&hw, doorbell::RING, 4, 1).unwrap();
+        assert!(
+            rung == Rung::Done || from_one == 0,
+            "what is to be asked for is joined for nothing"
+        );
+        interrupts += u64::from(two.read(doorbell::PENDING, 4) != Some(0));
+    });
+    is_limited(interrupts);
+}
+
+#[test]
+fn members_that_answer_each_other_are_never_held() {
+    let hw = hw();
+    let [one, two, _] = shares(&hw);
+    let _vms = [&one, &two].map(listens);
+    let answered = storm(&hw, &one, 1, |_| {
+        assert_eq!(two.read(doorbell::PENDING, 4), Some(1));
+        ring(&hw, &two, 0);
+        assert_eq!(one.read(doorbell::PENDING, 4), Some(2));
+    });
+    assert_eq!(answered, 100_000);
+}
+
+#[test]
+fn who_rings_a_member_that_does_not_ask_or_takes_no_interrupt_is_not_held() {
+    let hw = hw();
+    let [one, two, _] = shares(&hw);
+    let vm = listens(&two);
+    assert_eq!(storm(&hw, &one, 1, |_| {}), 100_000);
+    // It looks by the clock.
+    let (mut me, mut cpu) = (VgicCpu::new(VcpuId(0)), FakeCpu::new(4));
+    let _ = vm.vgic.gicd_write(&mut me, &mut cpu, 0x184, 4, 0xffff_ffff).unwrap();
+    let asked = storm(&hw, &one, 1, |_| assert!(two.read(doorbell::PENDING, 4) != Some(0)));
+    assert_eq!(asked, 100_000);
 }

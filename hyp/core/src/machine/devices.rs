@@ -7,6 +7,7 @@ use super::{Next, Step};
 use crate::control::Control;
 use crate::counters::Cause;
 use crate::exit::MmioAccess;
+use crate::group::Rung;
 use crate::hw::Hw;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
@@ -46,16 +47,19 @@ fn doorbell(
 ) -> Step {
     let (slot, offset) = (at / layout::DOORBELL_SIZE, at % layout::DOORBELL_SIZE);
     let Some(share) = vm.groups.get(slot as usize) else { return refuse(access, next) };
-    let done = if access.write() {
-        share.write(hw, offset, access.size(), stored(vcpu, access))
-    } else {
-        let value = share.read(offset, access.size());
-        if share.is_line_to_fall() {
-            vm.gpio_edge(hw, slot as u8, false);
-        }
-        value.map(|value| loaded(vcpu, access, value.into()))
-    };
-    done.map_or_else(|| refuse(access, next), |()| Step::Advance)
+    if access.write() {
+        return match share.write(hw, offset, access.size(), stored(vcpu, access)) {
+            Some(Rung::Done) => Step::Advance,
+            Some(Rung::Held) => Step::Resume,
+            None => refuse(access, next),
+        };
+    }
+    let Some(value) = share.read(offset, access.size()) else { return refuse(access, next) };
+    if share.is_line_to_fall() {
+        vm.gpio_edge(hw, slot as u8, false);
+    }
+    loaded(vcpu, access, value.into());
+    Step::Advance
 }
 
 #[cold]

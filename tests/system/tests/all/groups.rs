@@ -2,7 +2,7 @@
 
 use tessera_system_tests::{Guest, Machine, Scene, Target, VIRT, tests};
 
-use crate::shares::start;
+use crate::shares::{result, start};
 use crate::{number, promises_are_kept};
 
 tests! {
@@ -11,7 +11,8 @@ tests! {
         members_that_attack_what_they_share_harm_nobody,
         who_stays_is_told_of_whoever_goes_and_the_memory_stays,
         thirty_two_guests_on_four_cores_compute_one_result_by_messages_and_by_shared_arrays,
-        who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_is_back;
+        who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_is_back,
+        a_storm_of_rings_leaves_who_is_rung_nine_tenths_of_its_time;
 }
 
 /// A guest that checks what groups promise.
@@ -167,4 +168,27 @@ fn who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_i
         target.line(who, "NODES joined step=");
         found(&mut target, who, "arrays");
     }
+}
+
+/// More than an interrupt by a ring costs who is rung: all that both do from the store to the handler (`doorbell_running` of
+/// `cargo xtask bench`, under 900), and the exit at which it asks who rang (`uart_read`, 172).
+const INTERRUPT_INSTRUCTIONS: u64 = 1200;
+/// Nanoseconds of an instruction, on boards whose time is counted.
+const INSTRUCTION_NS: u64 = 2;
+
+fn a_storm_of_rings_leaves_who_is_rung_nine_tenths_of_its_time(machine: Machine) {
+    let scene = Scene::new(machine, "group-storm");
+    let rogue = |name, cpus: &[u32]| Guest::rogue(name, cpus).memory("8M").bootargs("rogue.rings");
+    let rung = Guest::load("rung", &[0], "rung load.seconds=1").group(
+        "ring",
+        &["rung", "a", "b"],
+        "size = \"64K\";",
+    );
+    let guests = [rogue("a", &[1]), rogue("b", &[2]).shared(1), rung];
+    let mut target = start(&scene, machine, &guests);
+    let line = result(&mut target, "rung", "rung");
+    let (interrupts, passed) = (number(&line, "interrupts"), number(&line, "passed_ns"));
+    let lost = interrupts * INTERRUPT_INSTRUCTIONS * INSTRUCTION_NS;
+    assert!(interrupts > 1000, "it was stormed: {line}");
+    assert!(lost < passed / 10, "it lost {lost} ns: {line}");
 }
