@@ -9,6 +9,7 @@
 
 mod board;
 mod debian;
+mod exchange;
 mod group;
 mod machine;
 mod nodes;
@@ -42,7 +43,7 @@ pub struct BenchArgs {
     /// One JSON object a row instead of the table
     #[arg(long)]
     json: bool,
-    /// Count a Debian guest's boot to its shell as well, on both virt
+    /// Count a Debian guest's boot to its shell as well, and have two send 1 GiB, on both virt
     #[arg(long)]
     debian: bool,
 }
@@ -97,6 +98,7 @@ fn count(
         let (without, under) = debian::run(workspace, board)?;
         native.extend(without.map(|count| (debian::ROW.to_string(), count)));
         tessera.insert(debian::ROW.to_string(), under);
+        tessera.extend(exchange::run(workspace, board)?);
     }
     Ok(Column { board, native, tessera })
 }

@@ -16,8 +16,15 @@ use crate::workspace::Workspace;
 pub struct CiArgs {}
 
 /// Crates that only build for the board.
-const BARE: &[&str] =
-    &["tessera-el2", "tessera-rt", "guest-probe", "guest-rogue", "guest-bench", "guest-load"];
+const BARE: &[&str] = &[
+    "tessera-el2",
+    "tessera-rt",
+    "guest-probe",
+    "guest-rogue",
+    "guest-bench",
+    "guest-load",
+    "guest-linux-group",
+];
 
 type Check = fn(&Workspace) -> Result<()>;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::apt::{Archive, Root};
-use crate::images::write_if_changed;
+use crate::images::{self, Image, write_if_changed};
 use crate::modules::Modules;
 use crate::progress::step;
 use crate::ramdisk::Ramdisk;
@@ -22,6 +22,8 @@ const BUSYBOX: &str = "busybox-static";
 /// port.
 const DRIVERS: &[&str] =
     &["virtio_mmio", "virtio_blk", "ext4", "virtio_input", "evdev", "sbsa_gwdt", "virtio_console"];
+/// What it has for whoever wants a group's region as a block device, and does not load.
+const PMEM_DRIVERS: &[&str] = &["nd_pmem", "of_pmem"];
 
 /// Where the guests' parts are.
 pub struct Guests {
@@ -62,7 +64,11 @@ impl Guests {
         let init = workspace.path("guests/linux/init");
         let init =
             std::fs::read(&init).with_context(|| format!("cannot read {}", init.display()))?;
-        let ramdisk = make_ramdisk(&self.unpacked(), &init)?;
+        images::build(workspace, &[Image::Group])?;
+        let group = Image::Group.path(workspace);
+        let group =
+            std::fs::read(&group).with_context(|| format!("cannot read {}", group.display()))?;
+        let ramdisk = make_ramdisk(&self.unpacked(), &init, &group)?;
         write_if_changed(&self.ramdisk(), &ramdisk)
     }
 
@@ -116,7 +122,7 @@ fn only_file(directory: &Path, prefix: &str) -> Result<PathBuf> {
     }
 }
 
-fn make_ramdisk(unpacked: &Path, init: &[u8]) -> Result<Vec<u8>> {
+fn make_ramdisk(unpacked: &Path, init: &[u8], group: &[u8]) -> Result<Vec<u8>> {
     let read = |path: PathBuf| {
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     };
@@ -126,17 +132,20 @@ fn make_ramdisk(unpacked: &Path, init: &[u8]) -> Result<Vec<u8>> {
     }
     ramdisk.file("init", 0o755, init)?;
     ramdisk.file("bin/busybox", 0o755, &read(unpacked.join("bin/busybox"))?)?;
+    ramdisk.file("bin/group", 0o755, group)?;
     for applet in ["sh", "mount"] {
         ramdisk.link(&format!("bin/{applet}"), "busybox")?;
     }
     let modules = Modules::open(&only_file(&unpacked.join("lib/modules"), "")?)?;
-    let mut order = String::new();
-    for (name, module) in modules.load_order(DRIVERS)? {
-        ramdisk.file(&format!("modules/{name}.ko"), 0o644, &module)?;
-        order.push_str(&name);
-        order.push('\n');
+    for (list, drivers) in [("order", DRIVERS), ("pmem", PMEM_DRIVERS)] {
+        let mut order = String::new();
+        for (name, module) in modules.load_order(drivers)? {
+            ramdisk.file(&format!("modules/{name}.ko"), 0o644, &module)?;
+            order.push_str(&name);
+            order.push('\n');
+        }
+        ramdisk.file(&format!("modules/{list}"), 0o644, order.as_bytes())?;
     }
-    ramdisk.file("modules/order", 0o644, order.as_bytes())?;
     ramdisk.finish()
 }
 

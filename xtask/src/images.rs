@@ -21,7 +21,7 @@ pub struct BuildArgs {
     what: Vec<Image>,
 }
 
-/// A flat image that this tree builds.
+/// An image or program that this tree builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Image {
     /// The hypervisor
@@ -34,12 +34,14 @@ pub enum Image {
     Bench,
     /// The guests that load shared cores
     Load,
+    /// The program by which Linux guests use groups
+    Group,
 }
 
 impl Image {
     /// All of them.
-    pub const ALL: [Image; 5] =
-        [Image::Tessera, Image::Probe, Image::Rogue, Image::Bench, Image::Load];
+    pub const ALL: [Image; 6] =
+        [Image::Tessera, Image::Probe, Image::Rogue, Image::Bench, Image::Load, Image::Group];
 
     /// Its package and the name of its binary.
     fn package(self) -> (&'static str, &'static str) {
@@ -49,6 +51,7 @@ impl Image {
             Image::Rogue => ("guest-rogue", "guest-rogue"),
             Image::Bench => ("guest-bench", "guest-bench"),
             Image::Load => ("guest-load", "guest-load"),
+            Image::Group => ("guest-linux-group", "group"),
         }
     }
 
@@ -60,6 +63,7 @@ impl Image {
             Image::Rogue => "guests/rogue.img",
             Image::Bench => "guests/bench.img",
             Image::Load => "guests/load.img",
+            Image::Group => "guests/group",
         })
     }
 }
@@ -118,6 +122,10 @@ fn build_one(workspace: &Workspace, toolchain: Toolchain, image: Image) -> Resul
     let built = directory.join(TARGET).join("release").join(binary);
     let file = std::fs::read(&built)
         .with_context(|| format!("{package} has no binary at {}", workspace.show(&built)))?;
+    if image == Image::Group {
+        // Linux takes it as it is.
+        return write_if_changed(&image.path(workspace), &file);
+    }
     let flat = elf::flatten(&file).with_context(|| workspace.show(&built))?;
     if image == Image::Tessera {
         stack::check(&file).with_context(|| workspace.show(&built))?;

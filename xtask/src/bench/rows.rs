@@ -101,6 +101,7 @@ const ROWS: &[Row] = &[
     boot("zero_guest_ram", "zero", "instructions", None),
     boot("hash_bundle", "hash", "instructions", None),
     plain(super::debian::ROW),
+    Row { name: super::exchange::ROW, from: From::Guest, unit: "MiB/s", target: None },
     Row { name: "image_bytes", from: From::Image, unit: "bytes", target: Some(256 << 10) },
     boot("el2_bytes", "el2_bytes", "bytes", Some(2 << 20)),
 ];

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("guest-rogue", &["tessera-rt", "tessera-abi"]),
     ("guest-bench", &["tessera-rt", "tessera-ring", "tessera-abi"]),
     ("guest-load", &["tessera-rt", "tessera-ring", "tessera-abi"]),
+    ("guest-linux-group", &["tessera-abi"]),
     ("tessera-control", &[]),
     ("xtask", &["tessera-control", "tessera-core", "tessera-abi"]),
     ("tessera-fuzz", &["tessera-core", "tessera-abi"]),

@@ -12,7 +12,8 @@ tests! {
         who_stays_is_told_of_whoever_goes_and_the_memory_stays,
         thirty_two_guests_on_four_cores_compute_one_result_by_messages_and_by_shared_arrays,
         who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_is_back,
-        a_storm_of_rings_leaves_who_is_rung_nine_tenths_of_its_time;
+        a_storm_of_rings_leaves_who_is_rung_nine_tenths_of_its_time,
+        a_stock_debian_sleeps_until_it_is_rung_and_gets_what_another_sends;
 }
 
 /// A guest that checks what groups promise.
@@ -191,4 +192,81 @@ fn a_storm_of_rings_leaves_who_is_rung_nine_tenths_of_its_time(machine: Machine)
     let lost = interrupts * INTERRUPT_INSTRUCTIONS * INSTRUCTION_NS;
     assert!(interrupts > 1000, "it was stormed: {line}");
     assert!(lost < passed / 10, "it lost {lost} ns: {line}");
+}
+
+/// Where three Debian guests find the doorbell's registers and a word near the end of the region's first page, which is before the
+/// ring of `group send`.
+const DOORBELL_PENDING: &str = "0xb000004";
+const DOORBELL_CHANGED: &str = "0xb000008";
+const WORD: &str = "0x4000000ff8";
+
+fn a_stock_debian_sleeps_until_it_is_rung_and_gets_what_another_sends(machine: Machine) {
+    let scene = Scene::new(machine, "group-debian");
+    let debian = |name, cpu| Guest::debian(name, &[cpu]);
+    let mut target = scene.start(&three([debian("a", 0), debian("b", 1), debian("c", 2)]), &[]);
+    target.be_patient(2);
+    for who in ["a", "b", "c"] {
+        target.prompt(who);
+    }
+    debian_sleeps_until_it_is_rung(&mut target);
+    debian_gets_what_another_sends(&mut target);
+    debian_may_only_read(&mut target);
+    debian_has_the_region_as_a_disk(&mut target);
+}
+
+fn debian_sleeps_until_it_is_rung(target: &mut Target) {
+    // What has changed while they started.
+    target.shell("b", &format!("devmem {DOORBELL_PENDING}; devmem {DOORBELL_CHANGED}"));
+    target.shell("b", "(group wait >/tmp/rung) & echo $! >/tmp/shell");
+    let asleep = "until grep -q WAITS /tmp/rung; do sleep 1; done; pid=$(pidof group); \
+        until grep -q 'State:.S' /proc/$pid/status; do sleep 1; done";
+    target.shell("b", asleep);
+    let ticks = "cut -d' ' -f14,15 /proc/$pid/stat";
+    let interrupts = "awk '/9030000.gpio/ { print $2 }' /proc/interrupts";
+    let before = target.shell("b", &format!("{ticks}; {interrupts}"));
+    target.shell("b", "sleep 3");
+    let after = target.shell("b", &format!("{ticks}; {interrupts}"));
+    assert_eq!(before, after, "it does nothing while nobody rings");
+    assert!(!target.shell("b", "cat /tmp/rung").contains("RUNG"));
+    target.shell("a", "group ring 1");
+    let rung = target.shell("b", "wait; cat /tmp/rung");
+    assert!(rung.contains("GROUP-RUNG by=0x1 changed=0 slept=1"), "{rung}");
+}
+
+fn debian_gets_what_another_sends(target: &mut Target) {
+    target.shell("b", "(group -n ring receive 0 >/tmp/got) & true");
+    let sent = target.shell("a", "group -n ring send 1 64");
+    let got = target.shell("b", "wait; cat /tmp/got");
+    let sum = |line: &str| line.split("sum=").nth(1).map(|rest| rest[..18].to_string());
+    assert!(sent.contains("GROUP-SENT bytes=67108864"), "{sent}");
+    assert!(got.contains("GROUP-RECEIVED bytes=67108864") && sum(&got) == sum(&sent), "{got}");
+}
+
+fn debian_may_only_read(target: &mut Target) {
+    target.shell("a", &format!("devmem {WORD} 64 0x123456789abcdef0"));
+    assert_eq!(target.shell("c", &format!("devmem {WORD} 64")), "0x123456789ABCDEF0");
+    let (status, said) = target.try_shell("c", &format!("devmem {WORD} 64 0"));
+    // SIGBUS.
+    assert_eq!(status, 128 + 7, "{said}");
+    assert!(target.shell("c", "group state").contains("index=2 members=3 writable=0"));
+    assert_eq!(target.shell("a", &format!("devmem {WORD} 64")), "0x123456789ABCDEF0");
+}
+
+/// What is read and written so goes past the page cache; whoever has the disk has the region no more for `/dev/mem`.
+fn debian_has_the_region_as_a_disk(target: &mut Target) {
+    let load = "for module in $(cat /modules/pmem); do insmod /modules/$module.ko; done; \
+        until [ -b /dev/pmem0 ]; do sleep 1; done";
+    let read = "dd if=/dev/pmem0 bs=4096 count=2 iflag=direct 2>/dev/null | strings";
+    target.shell("c", &format!("{load}; blockdev --setro /dev/pmem0"));
+    target.shell("a", load);
+    for words in ["some-words", "other-words"] {
+        let write = "dd of=/dev/pmem0 bs=4096 seek=1 conv=sync oflag=direct 2>/dev/null";
+        target.shell("a", &format!("echo {words} | {write}"));
+        let read = target.shell("c", read);
+        assert!(read.lines().any(|line| line == words), "{read}");
+    }
+    let (status, said) = target.try_shell("c", "dd if=/dev/zero of=/dev/pmem0 count=1 2>&1");
+    assert!(status != 0 && said.contains("not permitted"), "{said}");
+    let (status, said) = target.try_shell("a", &format!("devmem {WORD} 64"));
+    assert!(status != 0 && said.contains("not permitted"), "{said}");
 }
