@@ -6,10 +6,11 @@
 //! each member in a page that all of them read, changed as their lives change.
 //!
 //! **Storms.** A member that asks at each interrupt who rang could be interrupted again at once, for ever. So rings
-//! interrupt it [`INTERRUPTS_A_SECOND`] times in the long run. Who would ring sooner is held: nothing has happened yet, and its
+//! interrupt a guest so often at most in the long run ([`Budget`]). Who would ring sooner is held: nothing has happened yet, and its
 //! store is executed again, in its own time, with its own interrupts in between. Nothing has to be remembered or brought later,
-//! so nothing is lost. An interrupt is free that comes after the member itself rang somebody: members that answer each other
-//! go as fast as they can. Idea not taken: to ring later by a timer of the member's core, which would
+//! so nothing is lost. An interrupt is free that comes from whom the member itself rang: members that answer each other
+//! go as fast as they can. Who was held for long enough rings all the same, or others that ring all the time could
+//! hold it for ever. Idea not taken: to ring later by a timer of the member's core, which would
 //! interrupt it as well.
 //!
 //! A group outlives its members' lives. To ring one takes the lock of that member's bell, under which its present life cannot
@@ -19,7 +20,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use tessera_abi::group::membership::{self, LIVES_SHIFT, State};
 use tessera_abi::group::{MAX_MEMBERS, doorbell};
@@ -32,16 +33,14 @@ use crate::lock::Mutex;
 use crate::stage2::Access;
 use crate::vm::Vm;
 
+mod budget;
+
+pub use budget::Budget;
+
 /// In [`Member::pending`], above a bit for each member: the membership page has changed.
 const CHANGED: u64 = 1 << 32;
 /// Below it: who rang.
 const RINGS: u64 = CHANGED - 1;
-
-/// How often rings interrupt a member that rings nobody, in the long run. One costs it about 800 instructions: some two
-/// microseconds of a Cortex-A72, a twentieth of its time.
-const INTERRUPTS_A_SECOND: u64 = 25_000;
-/// How many of them may come at once after a quiet time.
-const BURST: u64 = 64;
 
 /// A group, as long as the board runs.
 pub struct Group {
@@ -69,41 +68,39 @@ pub struct Member {
     watched: AtomicBool,
     /// Its word on the page.
     told: AtomicU64,
-    /// When it may be interrupted again by a ring, on the board's counter (generic cell rate algorithm, ITU-T I.371 A.1). Changed
-    /// with `life` locked.
-    open_from: AtomicU64,
-    /// It rang somebody since a ring interrupted it last.
-    spoke: AtomicBool,
+    /// How often it may be interrupted.
+    budget: Arc<Budget>,
+    /// Whom it rang since a ring of theirs interrupted it last, a bit each.
+    rang: AtomicU32,
     /// Its present life, to be rung.
     life: Mutex<Option<Arc<Vm>>>,
 }
 
 impl Member {
-    /// A member that is down, whose group of number `slot` this is.
-    pub const fn new(slot: u8, access: Access) -> Self {
-        let [pending, told, open_from] = [const { AtomicU64::new(0) }; 3];
-        let [watched, spoke] = [const { AtomicBool::new(false) }; 2];
-        Self { slot, access, pending, watched, told, open_from, spoke, life: Mutex::new(None) }
+    /// A member that is down, whose group of number `slot` this is. Its guest has `budget` in all of them.
+    pub const fn new(slot: u8, access: Access, budget: Arc<Budget>) -> Self {
+        let [pending, told] = [const { AtomicU64::new(0) }; 2];
+        let (watched, rang) = (AtomicBool::new(false), AtomicU32::new(0));
+        Self { slot, access, pending, watched, told, budget, rang, life: Mutex::new(None) }
     }
 
-    /// Whether a ring would interrupt it too soon. Not so where it has yet to ask for others, or rang itself.
+    /// Whether a ring by whose bit is `by` would interrupt it too soon. Not so where it has yet to ask for others, or rang that
+    /// one itself.
     #[inline]
-    fn is_spared(&self, now: u64) -> bool {
-        now < self.open_from.load(Ordering::Relaxed)
+    fn is_spared(&self, now: u64, by: u64) -> bool {
+        !self.budget.is_open(now)
             && self.pending.load(Ordering::Relaxed) & RINGS == 0
-            && !self.spoke.load(Ordering::Relaxed)
+            && u64::from(self.rang.load(Ordering::Relaxed)) & by == 0
     }
 
     /// A ring interrupted it.
     #[inline]
-    fn charge(&self, now: u64, price: u64) {
-        if self.spoke.load(Ordering::Relaxed) {
-            self.spoke.store(false, Ordering::Relaxed);
-            return;
+    fn charge(&self, now: u64, price: u64, by: u64, watched: bool) {
+        if u64::from(self.rang.load(Ordering::Relaxed)) & by == 0 {
+            self.budget.charge(now, price, watched);
+        } else {
+            self.rang.fetch_and(!(by as u32), Ordering::Relaxed);
         }
-        let earliest = now.saturating_sub(BURST.saturating_mul(price));
-        let from = self.open_from.load(Ordering::Relaxed).max(earliest);
-        self.open_from.store(from.saturating_add(price), Ordering::Relaxed);
     }
 }
 
@@ -144,7 +141,7 @@ impl Group {
         hw.write(page.offset(membership::SIZE), &bytes.to_le_bytes());
         // Linux maps it as device memory, and reads past the caches; so does who has none on.
         hw.dma_sync(page, PAGE_SIZE);
-        let price = hw.counter_hz() / INTERRUPTS_A_SECOND;
+        let price = hw.counter_hz() / budget::INTERRUPTS_A_SECOND;
         Self { name, region, page, members, price, generation: Mutex::new(0) }
     }
 
@@ -168,13 +165,13 @@ impl Group {
         if member.pending.fetch_or(bit, Ordering::AcqRel) & alike != 0 {
             return;
         }
-        let mut disturbed = vm.group_interrupt(hw, member.slot);
-        if member.watched.load(Ordering::Relaxed) {
+        let interrupted = vm.group_interrupt(hw, member.slot);
+        let watched = member.watched.load(Ordering::Relaxed);
+        if watched {
             vm.gpio_edge(hw, member.slot, true);
-            disturbed = true;
         }
-        if disturbed && bit != CHANGED {
-            member.charge(now, self.price);
+        if (interrupted || watched) && bit != CHANGED {
+            member.charge(now, self.price, bit, watched);
         }
     }
 
@@ -223,7 +220,8 @@ impl Share {
         let mut life = member.life.lock();
         member.pending.store(0, Ordering::Relaxed);
         member.watched.store(false, Ordering::Relaxed);
-        member.open_from.store(0, Ordering::Relaxed);
+        member.rang.store(0, Ordering::Relaxed);
+        member.budget.renew();
         *life = Some(vm.clone());
     }
 
@@ -236,7 +234,10 @@ impl Share {
 
     /// Tells the other members where the guest is in its life, where that has changed.
     pub fn tell(&self, hw: &impl Hw, life: &Life) {
-        self.group.tell(hw, self.index, || life.starts() << LIVES_SHIFT | state(life) as u64);
+        self.group.tell(hw, self.index, || {
+            let (starts, state, phase) = life.standing();
+            starts << LIVES_SHIFT | seen(state, phase) as u64
+        });
     }
 
     /// Whether there is something that the guest has not asked for yet.
@@ -284,36 +285,32 @@ impl Share {
         if (offset, size) != (doorbell::RING, 4) {
             return None;
         }
-        let group = &*self.group;
-        let me = 1 << (self.index % MAX_MEMBERS as u8);
-        let now = hw.now();
+        let (group, me) = (&*self.group, self.member()?);
+        let (bit, now) = (1 << (self.index % MAX_MEMBERS as u8), hw.now());
+        let is_held = |spared: bool| spared && !me.budget.insists(now, group.price);
         if value == u64::from(doorbell::ALL) {
             // All or none: who is held rings nobody twice.
-            if group.others(self.index).any(|member| member.is_spared(now)) {
+            if is_held(group.others(self.index).any(|member| member.is_spared(now, bit))) {
                 return Some(Rung::Held);
             }
-            group.others(self.index).for_each(|member| group.ring(hw, member, me, now));
+            group.others(self.index).for_each(|member| group.ring(hw, member, bit, now));
+            me.rang.store(u32::MAX, Ordering::Relaxed);
         } else if value != u64::from(self.index)
             && let Some(member) = group.members.get(value as usize)
         {
-            if member.is_spared(now) {
+            if is_held(member.is_spared(now, bit)) {
                 return Some(Rung::Held);
             }
-            group.ring(hw, member, me, now);
-        } else {
-            return Some(Rung::Done);
-        }
-        if let Some(member) = self.member() {
-            member.spoke.store(true, Ordering::Relaxed);
+            group.ring(hw, member, bit, now);
+            me.rang.fetch_or(1 << value, Ordering::Relaxed);
         }
         Some(Rung::Done)
     }
 }
 
 /// Where a guest is in its life, for the others: what matters to them is whether it can still write.
-fn state(life: &Life) -> State {
-    let state = life.state();
-    match life.phase() {
+fn seen(state: life::State, phase: Phase) -> State {
+    match phase {
         Phase::Building | Phase::Clearing | Phase::Loading => State::Starting,
         Phase::Running if state == life::State::Paused => State::Paused,
         Phase::Running => State::Up,

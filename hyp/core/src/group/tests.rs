@@ -3,6 +3,7 @@ use alloc::vec;
 use tessera_abi::group::membership;
 use tessera_abi::layout::{GPIO_INTID, GROUP_INTID};
 
+use super::budget::{BURST, INTERRUPTS_A_SECOND};
 use super::*;
 use crate::addr::{Ipa, VcpuId};
 use crate::hw::fake::FakeHw;
@@ -19,13 +20,18 @@ fn hw() -> FakeHw {
     hw
 }
 
+/// Of a guest that is in no other group.
+fn member(slot: u8, access: Access) -> Member {
+    Member::new(slot, access, Arc::default())
+}
+
 /// A group of three: the third may only read.
 fn shares(hw: &FakeHw) -> [Share; 3] {
     let region = vec![Extent { ipa: Ipa(0x40_0000_0000), pa: Pa(0x8001_0000), len: 0x1_0000 }];
     let members = vec![
-        Member::new(0, Access::ReadWrite),
-        Member::new(3, Access::ReadWrite),
-        Member::new(0, Access::ReadOnly),
+        member(0, Access::ReadWrite),
+        member(3, Access::ReadWrite),
+        member(0, Access::ReadOnly),
     ];
     let group = Arc::new(Group::new(hw, "ring".into(), region, PAGE, members));
     [0, 1, 2].map(|index| Share { group: group.clone(), index })
@@ -192,7 +198,7 @@ fn a_ring_reaches_who_waits_for_a_line_of_the_gpio_and_a_load_of_who_rang_lets_i
     let hw = hw();
     let [one, two, _] = shares(&hw);
     let region = Vec::new();
-    let members = vec![Member::new(0, Access::ReadWrite), Member::new(1, Access::ReadWrite)];
+    let members = vec![member(0, Access::ReadWrite), member(1, Access::ReadWrite)];
     let other = Arc::new(Group::new(&hw, "other".into(), region, PAGE, members));
     let [three, four] = [0, 1].map(|index| Share { group: other.clone(), index });
     let vm = watching(&two, &four);
@@ -304,4 +310,61 @@ fn who_rings_a_member_that_does_not_ask_or_takes_no_interrupt_is_not_held() {
     let _ = vm.vgic.gicd_write(&mut me, &mut cpu, 0x184, 4, 0xffff_ffff).unwrap();
     let asked = storm(&hw, &one, 1, |_| assert!(two.read(doorbell::PENDING, 4) != Some(0)));
     assert_eq!(asked, 100_000);
+}
+
+/// The clock goes on by a microsecond.
+fn tick(hw: &FakeHw) {
+    hw.clock.set(hw.clock.get() + hw.counter_hz() / 1_000_000);
+}
+
+#[test]
+fn a_guest_in_two_groups_is_interrupted_no_more_often_than_in_one() {
+    let hw = hw();
+    let [one, two, _] = shares(&hw);
+    let budget = two.member().unwrap().budget.clone();
+    let members =
+        vec![member(1, Access::ReadWrite), Member::new(1, Access::ReadWrite, budget.clone())];
+    let other = Arc::new(Group::new(&hw, "other".into(), Vec::new(), PAGE, members));
+    let [three, four] = [0, 1].map(|index| Share { group: other.clone(), index });
+    let vm = listens(&two);
+    four.begin(&vm);
+    let mut interrupts = 0;
+    for _ in 0..100_000 {
+        tick(&hw);
+        for (from, to) in [(&one, &two), (&three, &four)] {
+            let _ = from.write(&hw, doorbell::RING, 4, 1).unwrap();
+            interrupts += u64::from(to.read(doorbell::PENDING, 4) != Some(0));
+        }
+    }
+    is_limited(interrupts);
+}
+
+#[test]
+fn who_rings_all_gets_through_where_others_storm_two_of_them_in_turns() {
+    let hw = hw();
+    let members = [0; 4].map(|slot| member(slot, Access::ReadWrite));
+    let group = Arc::new(Group::new(&hw, "ring".into(), Vec::new(), PAGE, members.into()));
+    let [honest, one, two, storms] =
+        [0, 1, 2, 3].map(|index| Share { group: group.clone(), index });
+    let _vms = [&one, &two, &storms].map(listens);
+    let (mut longest, mut held, mut done) = (0, 0, 0);
+    let half = hw.counter_hz() / INTERRUPTS_A_SECOND / 2;
+    for n in 0..100_000_u64 {
+        tick(&hw);
+        let whom = 1 + (hw.clock.get() / half % 2) as u32;
+        let _ = storms.write(&hw, doorbell::RING, 4, whom).unwrap();
+        let _ = (one.read(doorbell::PENDING, 4), two.read(doorbell::PENDING, 4));
+        if n < 10_000 {
+            continue;
+        }
+        held += 1;
+        if honest.write(&hw, doorbell::RING, 4, doorbell::ALL.into()) == Some(Rung::Done) {
+            (longest, held, done) = (held.max(longest), 0, done + 1);
+        }
+        let _ = [&one, &two, &storms].map(|share| share.read(doorbell::PENDING, 4));
+    }
+    let limit = 32 * 1_000_000 / INTERRUPTS_A_SECOND;
+    // The test's microseconds are whole ticks.
+    assert!(longest.max(held) <= limit + limit / 50, "held for {longest} microseconds");
+    assert!(done < 90_000, "it was held at times");
 }

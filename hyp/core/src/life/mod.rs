@@ -155,6 +155,12 @@ impl Life {
         self.inner.lock().facts.state
     }
 
+    /// Lives that began to run, the state and the phase, of one moment.
+    pub fn standing(&self) -> (u64, State, Phase) {
+        let inner = self.inner.lock();
+        (self.starts(), inner.facts.state, self.phase())
+    }
+
     /// Somebody outside asks for something, at `now` of a counter with `hz` ticks a second. The state has changed when
     /// this returns; what else is to be done the [`Action`] says.
     pub fn ask(&self, request: Request, now: u64, hz: u64) -> Result<Action, Refusal> {

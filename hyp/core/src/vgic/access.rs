@@ -137,8 +137,8 @@ impl Vgic {
         let mut routes = self.routes.lock();
         let affinity = routes.written(n) & !mask | affinity & mask;
         routes.set_affinity(n, affinity, self.vcpus);
-        self.note_doors(&routes);
         let bit = 1 << (n % 32);
+        self.note_doors(&routes, bit);
         self.changed_spis(&routes, Change { recall: bit, look: bit })
     }
 
@@ -156,7 +156,7 @@ impl Vgic {
             routes.set_targets(n, targets & self.everyone.0);
             bits |= 1 << (n % 32);
         }
-        self.note_doors(&routes);
+        self.note_doors(&routes, bits);
         self.changed_spis(&routes, Change { recall: bits, look: bits })
     }
 

@@ -27,6 +27,8 @@ pub(super) const DOORS: u32 = ((1 << MAX_GROUPS) - 1) << DOOR_NEWS;
 const _: () = assert!(DOOR_NEWS + MAX_GROUPS as u32 <= SGI_NEWS);
 /// The SPI of group 0, by its bit.
 const DOOR_SPI: u32 = GROUP_INTID - 32;
+/// The SPIs of all groups.
+const DOOR_SPIS: u32 = ((1 << MAX_GROUPS) - 1) << DOOR_SPI;
 /// In [`Vgic::doors`]: no vCPU.
 pub(super) const NOBODY: u8 = u8::MAX;
 
@@ -55,8 +57,12 @@ impl Vgic {
         self.tell(&routes, 0, bit)
     }
 
-    /// Notes to whom the doors' SPIs are routed now. Called with the routes locked, before it is asked which are pending.
-    pub(super) fn note_doors(&self, routes: &Routes) {
+    /// SPIs `changed`, a bit each, were routed anew: notes to whom, where they are the doors'. Called with the routes locked,
+    /// before it is asked which are pending.
+    pub(super) fn note_doors(&self, routes: &Routes, changed: u32) {
+        if changed & DOOR_SPIS == 0 {
+            return;
+        }
         for (n, door) in (DOOR_SPI..).zip(&self.doors) {
             let is_it = |vcpu: &u8| routes.routed(VcpuId(*vcpu)) >> n & 1 != 0;
             door.store((0..MAX_VCPUS as u8).find(is_it).unwrap_or(NOBODY), Relaxed);
@@ -125,7 +131,7 @@ impl Vgic {
             // Another vCPU has them in a list register still, or they were just routed to another.
             let gone = left & self.spis.asserted() & !routes.free_for(me.id);
             if gone != 0 {
-                kick = self.tell(&routes, 0, gone);
+                kick = self.tell(&routes, 0, gone).without(me.id);
             }
         }
         let look = if left != 0 { LOOK } else { 0 };

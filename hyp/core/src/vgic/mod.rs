@@ -247,7 +247,7 @@ impl Vgic {
         self.control.store(0, Relaxed);
         self.recalls.store(0, Relaxed);
         self.off.store(u8::MAX, Relaxed);
-        self.note_doors(&routes);
+        self.note_doors(&routes, u32::MAX);
         self.spis.reset(false);
         for cpu in &self.cpus {
             cpu.news.store(0, Relaxed);

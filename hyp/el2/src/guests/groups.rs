@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use tessera_core::addr::{Ipa, Pa};
 use tessera_core::config::{Config, GroupConfig};
-use tessera_core::group::{Group, Member, Share};
+use tessera_core::group::{Budget, Group, Member, Share};
 use tessera_core::guest_mem::Extent;
 use tessera_core::hw::Hw;
 use tessera_core::stage2::ipa_bits;
@@ -24,9 +24,10 @@ const ALIGN: u64 = 1 << 30;
 pub fn define(config: &Config, find: impl Fn(&str) -> Option<&'static [u8]>) -> Vec<Arc<Group>> {
     let mut at = Ipa(1 << (ipa_bits(map::pa_range()) - 1));
     let mut groups = Vec::new();
+    let mut budgets = Vec::new();
     for (n, group) in config.groups.iter().enumerate() {
         let data = group.initial.as_deref().and_then(&find).unwrap_or_default();
-        match make(group, &config.groups[..n], at, data) {
+        match make(group, &config.groups[..n], at, data, &mut budgets) {
             Ok(made) => groups.push(Arc::new(made)),
             Err(why) => log::error!("{}: {why}", group.name),
         }
@@ -35,12 +36,16 @@ pub fn define(config: &Config, find: impl Fn(&str) -> Option<&'static [u8]>) -> 
     groups
 }
 
+/// What guests have in all of their groups.
+type Budgets<'a> = Vec<(&'a str, Arc<Budget>)>;
+
 /// A group with its memory, which begins with `data`. It stands behind the groups `before`.
-fn make(
-    group: &GroupConfig,
+fn make<'a>(
+    group: &'a GroupConfig,
     before: &[GroupConfig],
     at: Ipa,
     data: &[u8],
+    budgets: &mut Budgets<'a>,
 ) -> Result<Group, String> {
     const SHORT: &str = "no memory is free for it";
     let blocks = FRAMES.lock().as_mut().and_then(|frames| frames.take_bytes(group.size));
@@ -57,9 +62,19 @@ fn make(
     let page = El2.take_frames(0).ok_or(SHORT)?;
     let members = group.members.iter().map(|member| {
         let slot = before.iter().filter(|other| other.has(&member.guest)).count();
-        Member::new(slot as u8, member.access)
+        Member::new(slot as u8, member.access, budget_of(budgets, &member.guest))
     });
     Ok(Group::new(&El2, group.name.clone(), region, page, members.collect()))
+}
+
+/// The one of the guest `name`, which is made where it is in no group yet.
+fn budget_of<'a>(budgets: &mut Budgets<'a>, name: &'a str) -> Arc<Budget> {
+    if let Some((_, budget)) = budgets.iter().find(|(guest, _)| *guest == name) {
+        return budget.clone();
+    }
+    let budget = Arc::<Budget>::default();
+    budgets.push((name, budget.clone()));
+    budget
 }
 
 /// Fills memory with `data` and zeros, also for who looks past the caches.
