@@ -351,7 +351,7 @@ fn who_rings_all_gets_through_where_others_storm_two_of_them_in_turns() {
     let half = hw.counter_hz() / INTERRUPTS_A_SECOND / 2;
     for n in 0..100_000_u64 {
         tick(&hw);
-        let whom = 1 + (hw.clock.get() / half % 2) as u32;
+        let whom = 1 + hw.clock.get() / half % 2;
         let _ = storms.write(&hw, doorbell::RING, 4, whom).unwrap();
         let _ = (one.read(doorbell::PENDING, 4), two.read(doorbell::PENDING, 4));
         if n < 10_000 {
