@@ -10,6 +10,8 @@
 //!
 //! All registers are of 8 bits, at word offsets. A store's upper bits are ignored, loads of other bytes read 0.
 
+use core::sync::atomic::{Ordering::SeqCst, fence};
+
 use tessera_abi::layout;
 
 use crate::addr::IntId;
@@ -68,11 +70,6 @@ impl Pl061 {
         Self::default()
     }
 
-    /// Which lines' interrupts are enabled.
-    pub fn enabled(&self) -> u8 {
-        self.enabled
-    }
-
     /// The guest loads from `offset`; what is not there reads as 0.
     pub fn read(&self, offset: u64, inputs: u8) -> u32 {
         if !offset.is_multiple_of(4) {
@@ -109,8 +106,9 @@ impl Pl061 {
             reg::IBE => self.both = value,
             reg::IEV => self.event = value,
             reg::IE => {
-                // Of what was not enabled no edge was seen.
-                self.seen = inputs;
+                // Of what was not enabled no edge was seen. An edge of what was may be about to be told.
+                let fresh = value & !self.enabled;
+                self.seen = self.seen & !fresh | inputs & fresh;
                 self.enabled = value;
             }
             reg::IC => self.latched &= !value,
@@ -123,11 +121,11 @@ impl Pl061 {
     /// Line `n` rises or falls. A rise may follow another: it fell in between. Returns the new level of the interrupt line, where
     /// it changed.
     pub fn edge(&mut self, n: u8, rises: bool, inputs: u8) -> Option<bool> {
-        let line = 1u8.checked_shl(n.into()).unwrap_or(0) & !self.direction & !self.level;
+        let line = 1u8.checked_shl(n.into()).unwrap_or(0);
         let is_edge = rises || self.seen & line != 0;
         let wanted = self.both | if rises { self.event } else { !self.event };
         if is_edge {
-            self.latched |= line & wanted;
+            self.latched |= line & wanted & !self.direction & !self.level;
         }
         self.seen = if rises { self.seen | line } else { self.seen & !line };
         self.update(inputs)
@@ -171,10 +169,14 @@ impl Vm {
     /// A store to the GPIO; `None` where the guest has none.
     pub(crate) fn gpio_write(&self, hw: &impl Hw, offset: u64, value: u8) -> Option<()> {
         let mut gpio = self.gpio.as_ref()?.lock();
-        let line = gpio.write(offset, value, self.group_levels());
-        for (n, share) in (0..8u8).zip(&self.groups) {
-            share.watch(gpio.enabled() >> n & 1 != 0);
+        if offset == reg::IE {
+            for (n, share) in (0..8u8).zip(&self.groups) {
+                share.watch(value >> n & 1 != 0);
+            }
+            // Pairs with that of `Vgic::ring`: who rings finds the line watched, or is found in the levels.
+            fence(SeqCst);
         }
+        let line = gpio.write(offset, value, self.group_levels());
         self.gpio_line(hw, line);
         Some(())
     }
@@ -200,7 +202,19 @@ impl Vm {
 
 #[cfg(test)]
 mod tests {
+    use alloc::sync::Arc;
+    use alloc::vec::Vec;
+    use core::hint;
+    use core::sync::atomic::AtomicU64;
+
+    use tessera_abi::group::doorbell;
+
     use super::*;
+    use crate::addr::Pa;
+    use crate::group::{Group, Member, Rung, Share};
+    use crate::hw::fake::FakeHw;
+    use crate::machine;
+    use crate::stage2::Access;
 
     /// As Linux sets line `n` up for rising edges.
     fn rising(n: u8) -> Pl061 {
@@ -264,13 +278,86 @@ mod tests {
     }
 
     #[test]
+    fn an_edge_is_seen_while_other_lines_are_switched_or_its_own_is_sensed_by_level() {
+        let mut gpio = Pl061::new();
+        gpio.write(reg::IBE, 0x28, 0);
+        gpio.write(reg::IE, 8, 0);
+        assert_eq!(gpio.edge(3, true, 8), Some(true));
+        assert_eq!(gpio.write(reg::IC, 8, 8), Some(false));
+        // It is low already when line 5 is enabled, which had been high.
+        assert_eq!(gpio.write(reg::IE, 0x28, 0x20), None);
+        assert_eq!(gpio.edge(3, false, 0x20), Some(true), "line 3 fell");
+        assert_eq!(gpio.write(reg::IC, 8, 0x20), Some(false));
+        assert_eq!(gpio.edge(5, false, 0), Some(true), "line 5 did");
+        assert_eq!(gpio.write(reg::IC, 0x20, 0), Some(false));
+        // Line 3 falls while it is sensed by its level: there is no edge afterwards.
+        gpio.edge(3, true, 8);
+        gpio.write(reg::IC, 8, 8);
+        gpio.write(reg::IS, 8, 8);
+        gpio.edge(3, false, 0);
+        gpio.write(reg::IS, 0, 0);
+        assert_eq!(gpio.edge(3, false, 0), None, "it had fallen");
+    }
+
+    /// One core enables a line by its level, at the same moment as another makes it high.
+    #[test]
+    fn a_level_that_is_there_when_its_interrupt_is_enabled_interrupts() {
+        const ROUNDS: u64 = 60_000;
+        let hw = || FakeHw::new(Pa(0x8000_0000), 1 << 18);
+        let member = |()| Member::new(0, Access::ReadWrite, Arc::default());
+        let members = [(); 2].map(member).into();
+        let group = Group::new(&hw(), "ring".into(), Vec::new(), Pa(0x8000_3000), members);
+        let group = Arc::new(group);
+        let [ringer, rung] = [0, 1].map(|index| Share { group: group.clone(), index });
+        let mut vm = machine::tests::vm();
+        vm.groups.push(rung.clone());
+        let vm = Arc::new(vm);
+        rung.begin(&vm);
+        let is_up = || vm.vgic.states(None).pending >> (layout::GPIO_INTID - 32) & 1 != 0;
+        let mut lost = 0;
+        // Rounds that began, and that the ringer is done with.
+        let (begun, rang) = (AtomicU64::new(0), AtomicU64::new(0));
+        let wait = |count: &AtomicU64, round: u64| {
+            while count.load(SeqCst) != round {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let hw = hw();
+                for round in 1..=ROUNDS {
+                    wait(&begun, round);
+                    // No ring is too soon.
+                    hw.clock.set(round * hw.counter_hz());
+                    assert_eq!(ringer.write(&hw, doorbell::RING, 4, 1), Some(Rung::Done));
+                    rang.store(round, SeqCst);
+                }
+            });
+            let hw = hw();
+            vm.gpio_write(&hw, reg::IS, 1).unwrap();
+            vm.gpio_write(&hw, reg::IEV, 1).unwrap();
+            for round in 1..=ROUNDS {
+                begun.store(round, SeqCst);
+                (0..round % 64).for_each(|_| hint::spin_loop());
+                vm.gpio_write(&hw, reg::IE, 1).unwrap();
+                wait(&rang, round);
+                let up = is_up();
+                vm.gpio_write(&hw, reg::IE, 0).unwrap();
+                lost += u64::from(!up || is_up());
+                assert_eq!(rung.read(doorbell::PENDING, 4), Some(1));
+            }
+        });
+        assert_eq!(lost, 0, "of {ROUNDS} rounds");
+    }
+
+    #[test]
     fn a_store_beside_a_register_does_nothing_and_a_line_that_is_not_there_never_rises() {
         let mut gpio = Pl061::new();
         for offset in (0..0x1000).filter(|offset| offset % 4 != 0) {
             assert_eq!(gpio.write(offset, 0xff, 0), None);
             assert_eq!(gpio.read(offset, 0xff), 0);
         }
-        assert_eq!((gpio.enabled(), gpio.read(0x3fc, 0)), (0, 0));
+        assert_eq!((gpio.read(reg::IE, 0), gpio.read(0x3fc, 0)), (0, 0));
         gpio.write(reg::IBE, 0xff, 0);
         gpio.write(reg::IE, 0xff, 0);
         assert_eq!(gpio.edge(8, true, 0xff), None);
