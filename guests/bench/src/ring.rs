@@ -1,5 +1,7 @@
 //! Bytes through a ring of messages, from a guest on one core to a guest on another, against the instructions of both.
 
+use core::fmt::Debug;
+
 use tessera_ring::{Mesh, Peers, SendError};
 use tessera_rt::group::Member;
 use tessera_rt::{Machine, cpu, println, timer};
@@ -48,13 +50,29 @@ fn send(mesh: &mut Mesh<'_>, other: usize, buffer: &mut [u64]) {
 }
 
 fn put(mesh: &mut Mesh<'_>, other: usize, message: &[u64]) {
-    while mesh.send(other, message) == Err(SendError::Full) {
-        cpu::give_way();
+    loop {
+        match mesh.send(other, message) {
+            Ok(()) => return,
+            Err(SendError::Full) => cpu::give_way(),
+            Err(error) => fail(other, error),
+        }
     }
 }
 
 fn take(mesh: &mut Mesh<'_>, other: usize, buffer: &mut [u64]) {
-    while mesh.receive_from(other, buffer) == Ok(None) {
-        cpu::give_way();
+    loop {
+        match mesh.receive_from(other, buffer) {
+            Ok(Some(_)) => return,
+            Ok(None) => cpu::give_way(),
+            Err(error) => fail(other, error),
+        }
+    }
+}
+
+/// What was measured until then is worth nothing.
+fn fail(other: usize, error: impl Debug) -> ! {
+    println!("not ok - a ring between this member and {other}: {error:?}");
+    loop {
+        cpu::wfi();
     }
 }

@@ -52,6 +52,14 @@ impl Member {
     }
 }
 
+impl Drop for Member {
+    /// Who is done with the group takes no more of its interrupts: one that came for what was already found by looking would
+    /// stay pending, as nobody unmasks interrupts any more, and the CPU would never sleep in WFI.
+    fn drop(&mut self) {
+        gic::disable(self.node.intid);
+    }
+}
+
 impl Peers for Member {
     fn me(&self) -> usize {
         self.node.index as usize

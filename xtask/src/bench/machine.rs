@@ -12,6 +12,9 @@ use crate::proc;
 /// Longer than any silence of a machine that gets on: for a computer that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// In the line of a guest that found something wrong: its numbers are worth nothing.
+const FAILED: &str = "not ok";
+
 /// A running machine; it ends when this is dropped.
 pub struct Machine {
     child: Child,
@@ -41,10 +44,13 @@ impl Machine {
         Ok(Self { child, lines, shown })
     }
 
-    /// The lines up to the first one with `wanted`.
+    /// The lines up to the first one with `wanted`; an error where a guest finds something wrong before that.
     pub fn until(&mut self, wanted: &str) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            if line.contains(FAILED) {
+                bail!("`{}`: {line}", self.shown);
+            }
             let found = line.contains(wanted);
             lines.push(line);
             if found {

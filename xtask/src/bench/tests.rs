@@ -1,5 +1,8 @@
+use std::process::Command;
+
 use super::board::Board;
 use super::debian::instructions;
+use super::machine::Machine;
 use super::nodes::speedup;
 use super::rows::{Column, lines, parse};
 use super::shared::growth;
@@ -57,6 +60,27 @@ fn machines_stand_beside_each_other_and_a_number_above_its_target_is_marked() {
     assert!(row("sgi_self").contains("<= 260 !"));
     assert!(row("sgi_self").contains("<= 400  "));
     assert!(!table.iter().any(|line| line.starts_with("gicr_read")));
+}
+
+#[test]
+fn a_number_that_should_be_great_is_marked_below_its_target() {
+    let row = |speedup: u64| {
+        let printed = format!("BENCH speedup_4_cores {speedup}\nBENCH speedup_2_cores 1");
+        let table = lines(&[column(Board::VirtGicv3, "", &printed)], 1, false);
+        table.into_iter().filter(|line| line.starts_with("speedup")).collect::<Vec<_>>()
+    };
+    let [two, four] = &row(379)[..] else { panic!("two rows") };
+    assert!(!two.contains('!') && four.contains(" >= 380 !"), "{two}\n{four}");
+    assert!(row(380)[1].contains(" >= 380  "));
+}
+
+#[test]
+fn a_guest_that_finds_something_wrong_is_not_measured() {
+    let run = |printed: &str| Machine::start(Command::new("echo").arg(printed))?.until("DONE");
+    assert_eq!(run("BENCH a 1\nDONE").unwrap(), ["BENCH a 1", "DONE"]);
+    let error = run("BENCH a 1\nb| not ok - it\nDONE").unwrap_err();
+    assert!(error.to_string().ends_with("b| not ok - it"), "{error}");
+    assert!(run("BENCH a 1").unwrap_err().to_string().contains("did not get to DONE"));
 }
 
 #[test]

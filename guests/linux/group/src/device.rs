@@ -30,7 +30,9 @@ impl Group {
         for slot in 0..layout::MAX_GROUPS as u8 {
             let mut label = [0; NAME];
             let Ok(length) = property(slot, "label", &mut label) else { break };
-            if name.is_none_or(|name| label.get(..length - 1) == Some(name.as_bytes())) {
+            // A string of a device tree ends with a zero.
+            let own = length.checked_sub(1).and_then(|end| label.get(..end));
+            if name.is_none_or(|name| own == Some(name.as_bytes())) {
                 return Self::map(slot, label);
             }
         }
@@ -93,18 +95,26 @@ impl Group {
     }
 
     /// Loads word `n` of the region.
+    ///
+    /// # Panics
+    ///
+    /// The region has no such word.
     #[inline(always)]
     pub fn get(&self, n: u64) -> u64 {
-        debug_assert!(n < self.words());
-        // SAFETY: inside the region, which is mapped; callers count words.
+        assert!(n < self.words(), "a word behind the region");
+        // SAFETY: inside the region, which is mapped.
         unsafe { (self.region as *const u64).wrapping_add(n as usize).read_volatile() }
     }
 
     /// Stores to word `n` of the region.
+    ///
+    /// # Panics
+    ///
+    /// The region has no such word.
     #[inline(always)]
     pub fn put(&self, n: u64, value: u64) {
-        debug_assert!(n < self.words());
-        // SAFETY: inside the region, which is mapped and nobody's but for such words; callers count words.
+        assert!(n < self.words(), "a word behind the region");
+        // SAFETY: inside the region, which is mapped and nobody's but for such words.
         unsafe { (self.region as *mut u64).wrapping_add(n as usize).write_volatile(value) };
     }
 }
