@@ -165,6 +165,7 @@ impl Group {
         if member.pending.fetch_or(bit, Ordering::AcqRel) & alike != 0 {
             return;
         }
+        // There is a fence in it, between `pending` and `watched`: who enables a line has one between them as well.
         let interrupted = vm.group_interrupt(hw, member.slot);
         let watched = member.watched.load(Ordering::Relaxed);
         if watched {
@@ -256,7 +257,7 @@ impl Share {
     /// Whether a load has left nothing pending, of which the guest's GPIO is to be told.
     #[inline]
     pub fn is_line_to_fall(&self) -> bool {
-        self.member().is_some_and(|member| member.watched.load(Ordering::Relaxed))
+        self.member().is_some_and(|member| member.watched.load(Ordering::SeqCst))
             && !self.is_pending()
     }
 
@@ -266,7 +267,8 @@ impl Share {
         let take = |bits: u64| {
             // What was noted before the interrupt that the guest took (`Vgic::ring`).
             fence(Ordering::Acquire);
-            member.pending.fetch_and(!bits, Ordering::AcqRel) & bits
+            // Before the look at `watched`, as `Vm::gpio_write` has it the other way round.
+            member.pending.fetch_and(!bits, Ordering::SeqCst) & bits
         };
         match (offset, size) {
             (doorbell::RING, 4) => Some(0),
