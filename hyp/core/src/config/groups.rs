@@ -76,6 +76,8 @@ pub(super) fn parse<'a>(
     if !is_plain(name) {
         let what = "cannot be a group's name; use up to";
         reader.problem(None, format!("{what} {MAX_NAME} letters, digits and `-_.+`"));
+    } else if groups.iter().any(|group| group.name == name) {
+        reader.problem(None, "is there twice; give each group its own name".into());
     }
     let size = reader.required_text("size", MAX_PATH, "size = \"16M\"");
     let size = size.and_then(|text| parse_bytes(reader, "size", text, "a small one takes 64K"));

@@ -197,9 +197,12 @@ pub fn parse(fdt: &Fdt<'_>) -> Config {
         }
         guests += 1;
         if guests > MAX_GUESTS {
-            reader
-                .problem(None, format!("is one guest too many; a board has at most {MAX_GUESTS}"));
-            break;
+            if guests == MAX_GUESTS + 1 {
+                let what = format!("is one guest too many; a board has at most {MAX_GUESTS}");
+                reader.problem(None, what);
+            }
+            // Groups may come behind it.
+            continue;
         }
         if let Some(vm) = parse_vm(&mut reader, node, &vms) {
             vms.push(vm);

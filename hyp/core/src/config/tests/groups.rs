@@ -1,5 +1,7 @@
 //! Groups of guests.
 
+use alloc::boxed::Box;
+
 use super::*;
 use crate::stage2::Access;
 
@@ -115,4 +117,30 @@ fn what_begins_a_region_must_be_there_and_fit_and_the_region_must_fit_the_board(
     rejected.reject(check_files(&config, |_| Ok::<_, String>(&data[..])));
     assert!(rejected.groups.is_empty());
     assert!(rejected.vms.iter().all(|vm| vm.name == "logger"));
+}
+
+#[test]
+fn two_groups_of_one_name_are_one_and_a_problem() {
+    let other = group(&[("members", Cells(Vec::from([3]))), ("size", Text("1M"))]);
+    let config = with_groups(&[("ring", group(&[])), ("ring", other)]);
+    let words = words(&config.problems);
+    assert!(words[0].starts_with("ring: is there twice"), "{words:?}");
+    assert_eq!(config.groups.len(), 1);
+    let names: Vec<&str> = config.vms.iter().map(|vm| vm.name.as_str()).collect();
+    assert_eq!(names, ["web", "db"], "who would have had the other is left out");
+}
+
+#[test]
+fn groups_behind_guests_of_which_there_are_too_many_are_read() {
+    let names: Vec<&'static str> =
+        (0..MAX_GUESTS + 2).map(|n| &*Box::leak(format!("g{n}").into_boxed_str())).collect();
+    let guest = |(n, name): (usize, &&'static str)| {
+        Guest::new(name, &[1]).with("phandle", Cells(Vec::from([1 + n as u32])))
+    };
+    let mut nodes: Vec<Guest> = names.iter().enumerate().map(guest).collect();
+    nodes.push(Guest { name: "ring", properties: group(&[]), disks: Vec::new() });
+    let config = config(&nodes);
+    let many = |word: &&String| word.contains("one guest too many");
+    assert_eq!(words(&config.problems).iter().filter(many).count(), 1, "said once");
+    assert_eq!(config.groups.len(), 1);
 }
