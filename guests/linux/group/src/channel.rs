@@ -4,7 +4,8 @@
 //! moves a piece, stores its count, rings, and sleeps when there is nothing to do. A message is its length, its words, and their
 //! checksum.
 
-use core::arch::asm;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use tessera_abi::group::membership::{LIVES_SHIFT, State};
 
@@ -13,9 +14,9 @@ use crate::device::Group;
 use crate::{Trouble, say, sys};
 
 /// Where in the region, in words: how many were put in, how many taken out, and the ring.
-const PUT: u64 = 0;
-const TAKEN: u64 = 64;
-const RING: u64 = 512;
+const PUT: usize = 0;
+const TAKEN: usize = 64;
+const RING: usize = 512;
 /// Most words that are moved between two rings of the bell.
 const PIECE: u64 = (256 << 10) / 8;
 
@@ -24,9 +25,10 @@ struct End<'a> {
     group: &'a Group,
     bell: Bell,
     peer: u32,
-    /// Words of the ring.
-    room: u64,
-    /// What this end counts.
+    /// What each end has counted, and this one's once more.
+    own: &'a AtomicU64,
+    other: &'a AtomicU64,
+    ring: &'a [AtomicU64],
     count: u64,
     sum: u64,
     began: u64,
@@ -34,7 +36,7 @@ struct End<'a> {
 
 /// Sends so many MiB of numbers.
 pub fn send(group: &Group, peer: u32, mib: u32) -> Result<(), Trouble> {
-    let mut end = End::open(group, peer, PUT)?;
+    let mut end = End::open(group, peer, PUT, TAKEN)?;
     let words = u64::from(mib) << 17;
     end.put(1, || words)?;
     let mut value = end.began;
@@ -52,7 +54,7 @@ pub fn send(group: &Group, peer: u32, mib: u32) -> Result<(), Trouble> {
 
 /// Takes what is sent, and compares its checksum with that of the sender.
 pub fn receive(group: &Group, peer: u32) -> Result<(), Trouble> {
-    let mut end = End::open(group, peer, TAKEN)?;
+    let mut end = End::open(group, peer, TAKEN, PUT)?;
     let mut words = 0;
     end.take(1, |word| words = word)?;
     end.take(words, |_| ())?;
@@ -64,13 +66,20 @@ pub fn receive(group: &Group, peer: u32) -> Result<(), Trouble> {
 }
 
 impl<'a> End<'a> {
-    fn open(group: &'a Group, peer: u32, own: u64) -> Result<Self, Trouble> {
-        let room = group.words().saturating_sub(RING);
-        if room == 0 {
-            return Err(Trouble("the region is too small", 0));
+    /// The end that counts in word `own` of the region, while the other does in word `other`.
+    fn open(group: &'a Group, peer: u32, own: usize, other: usize) -> Result<Self, Trouble> {
+        if !group.is_writable() {
+            return Err(Trouble("this guest may only read the region", 0));
         }
-        let (bell, count) = (Bell::open(group)?, group.get(own));
-        Ok(Self { group, bell, peer, room, count, sum: 0, began: sys::nanoseconds() })
+        let words = group.words();
+        let (Some(own), Some(other), Some(ring @ [_, ..])) =
+            (words.get(own), words.get(other), words.get(RING..))
+        else {
+            return Err(Trouble("the region is too small", 0));
+        };
+        let (bell, count) = (Bell::open(group)?, own.load(Relaxed));
+        let began = sys::nanoseconds();
+        Ok(Self { group, bell, peer, own, other, ring, count, sum: 0, began })
     }
 
     /// Puts `words` words in, which `next` makes.
@@ -78,18 +87,20 @@ impl<'a> End<'a> {
         let mut left = words;
         self.sum = 0;
         while left > 0 {
-            let free = self.room.saturating_sub(self.count.wrapping_sub(self.group.get(TAKEN)));
-            let Some((at, piece)) = self.piece(left.min(free)) else {
+            let used = self.count.wrapping_sub(self.other.load(Acquire));
+            let free = (self.ring.len() as u64).saturating_sub(used);
+            let piece = self.piece(left.min(free));
+            if piece.is_empty() {
                 self.wait()?;
                 continue;
-            };
-            for n in at..at + piece {
+            }
+            for place in piece {
                 let word = next();
                 self.add(word);
-                self.group.put(n, word);
+                place.store(word, Relaxed);
             }
-            left -= piece;
-            self.done(PUT, piece);
+            left -= piece.len() as u64;
+            self.done(piece);
         }
         Ok(())
     }
@@ -99,29 +110,28 @@ impl<'a> End<'a> {
         let mut left = words;
         self.sum = 0;
         while left > 0 {
-            let there = self.group.get(PUT).wrapping_sub(self.count).min(self.room);
-            // SAFETY: a barrier has no effect on memory.
-            unsafe { asm!("dmb ishld", options(nostack, preserves_flags)) };
-            let Some((at, piece)) = self.piece(left.min(there)) else {
+            let there = self.other.load(Acquire).wrapping_sub(self.count);
+            let piece = self.piece(left.min(there));
+            if piece.is_empty() {
                 self.wait()?;
                 continue;
-            };
-            for n in at..at + piece {
-                let word = self.group.get(n);
+            }
+            for place in piece {
+                let word = place.load(Relaxed);
                 self.add(word);
                 with(word);
             }
-            left -= piece;
-            self.done(TAKEN, piece);
+            left -= piece.len() as u64;
+            self.done(piece);
         }
         Ok(())
     }
 
-    /// Where the next piece begins, and its words, of which there are `most`: they lie in one row.
-    fn piece(&self, most: u64) -> Option<(u64, u64)> {
-        let at = self.count % self.room;
-        let piece = most.min(self.room - at).min(PIECE);
-        (piece > 0).then_some((RING + at, piece))
+    /// The next piece, of which there are `most` words: they lie in one row.
+    fn piece(&self, most: u64) -> &'a [AtomicU64] {
+        let at = (self.count % self.ring.len() as u64) as usize;
+        let row = self.ring.get(at..).unwrap_or_default();
+        row.get(..most.min(PIECE) as usize).unwrap_or(row)
     }
 
     #[inline(always)]
@@ -130,11 +140,9 @@ impl<'a> End<'a> {
     }
 
     /// Tells the other end of a piece that was moved: the loads and stores come before the count.
-    fn done(&mut self, own: u64, piece: u64) {
-        self.count = self.count.wrapping_add(piece);
-        // SAFETY: a barrier has no effect on memory.
-        unsafe { asm!("dmb ish", options(nostack, preserves_flags)) };
-        self.group.put(own, self.count);
+    fn done(&mut self, piece: &[AtomicU64]) {
+        self.count = self.count.wrapping_add(piece.len() as u64);
+        self.own.store(self.count, Release);
         self.group.ring(self.peer);
     }
 

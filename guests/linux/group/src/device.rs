@@ -4,6 +4,8 @@
 
 use core::arch::asm;
 use core::ffi::CStr;
+use core::slice;
+use core::sync::atomic::AtomicU64;
 
 use tessera_abi::group::{doorbell, membership};
 use tessera_abi::layout;
@@ -89,33 +91,15 @@ impl Group {
         unsafe { (at as *const u64).read_volatile() }
     }
 
-    /// How many words the region has.
-    pub fn words(&self) -> u64 {
-        self.bytes / 8
+    /// Whether the guest may store to the region.
+    pub fn is_writable(&self) -> bool {
+        self.load(doorbell::WRITABLE) != 0
     }
 
-    /// Loads word `n` of the region.
-    ///
-    /// # Panics
-    ///
-    /// The region has no such word.
-    #[inline(always)]
-    pub fn get(&self, n: u64) -> u64 {
-        assert!(n < self.words(), "a word behind the region");
-        // SAFETY: inside the region, which is mapped.
-        unsafe { (self.region as *const u64).wrapping_add(n as usize).read_volatile() }
-    }
-
-    /// Stores to word `n` of the region.
-    ///
-    /// # Panics
-    ///
-    /// The region has no such word.
-    #[inline(always)]
-    pub fn put(&self, n: u64, value: u64) {
-        assert!(n < self.words(), "a word behind the region");
-        // SAFETY: inside the region, which is mapped and nobody's but for such words.
-        unsafe { (self.region as *mut u64).wrapping_add(n as usize).write_volatile(value) };
+    /// The region. Stores to it end the program where the guest may only read.
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: it is mapped as long as the program runs, and others change it by whole words only, as atomics may be changed.
+        unsafe { slice::from_raw_parts(self.region as *const AtomicU64, self.bytes as usize / 8) }
     }
 }
 
