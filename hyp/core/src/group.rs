@@ -104,6 +104,19 @@ impl Member {
     }
 }
 
+/// What is known of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// What it may do in the region.
+    pub access: Access,
+    /// Where it is in its life, as the others see it: its word on the membership page.
+    pub word: u64,
+    /// Who rang since it asked last, a bit an index.
+    pub pending: u32,
+    /// The page has changed since it asked last.
+    pub changed: bool,
+}
+
 /// What became of a ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -153,6 +166,24 @@ impl Group {
     /// How many members it has.
     pub fn count(&self) -> usize {
         self.members.len()
+    }
+
+    /// How often the membership page has changed.
+    pub fn generation(&self) -> u64 {
+        *self.generation.lock()
+    }
+
+    /// What is known of each member, by its index.
+    pub fn standings(&self) -> impl Iterator<Item = Standing> {
+        self.members.iter().map(|member| {
+            let pending = member.pending.load(Ordering::Relaxed);
+            Standing {
+                access: member.access,
+                word: member.told.load(Ordering::Relaxed),
+                pending: (pending & RINGS) as u32,
+                changed: pending & CHANGED != 0,
+            }
+        })
     }
 
     /// Has `member` find `bit` pending, if it lives. A ring and a change each have an interrupt: who asks for one of the two

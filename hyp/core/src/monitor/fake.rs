@@ -2,20 +2,23 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use super::{Command, DiskFacts, Event, Events, LineFacts, Memory, World};
-use crate::addr::{CpuId, IntId, Pa, VcpuId, VmId};
+use crate::addr::{CpuId, IntId, Ipa, Pa, VcpuId, VmId};
 use crate::config::{ConsoleKind, DiskConfig, Lifecycle, VmConfig};
 use crate::disk::Window;
 use crate::disk::partitions::{PartUuid, Partition};
+use crate::group::{Group, Member, Share};
 use crate::guest::{DiskSeat, Guest};
-use crate::guest_mem::GuestRam;
+use crate::guest_mem::{Extent, GuestRam};
 use crate::hw::fake::FakeHw;
 use crate::snapshot::{Registers, Snapshot};
+use crate::stage2::Access;
 
-/// A board with two guests, which notes what it was asked to do.
+/// A board with two guests, which are the first and the third member of a group, and which notes what it was asked to do.
 pub(crate) struct Fake {
     pub(crate) guests: Vec<Guest>,
     pub(crate) clock: Cell<u64>,
@@ -52,6 +55,15 @@ fn guest(id: u8, name: &str, cpus: &[u8]) -> Guest {
     Guest::new(VmId(id), config, &[], &[], Vec::from([seat]), Vec::new(), None)
 }
 
+/// A group of three.
+fn group() -> Arc<Group> {
+    let hw = FakeHw::new(Pa(0), 1 << 13);
+    let region = Vec::from([Extent { ipa: Ipa(0x40_0000_0000), pa: Pa(1 << 28), len: 4 << 20 }]);
+    let access = [Access::ReadWrite, Access::ReadWrite, Access::ReadOnly];
+    let members = access.map(|access| Member::new(0, access, Arc::default()));
+    Arc::new(Group::new(&hw, "ring".into(), region, Pa(0), Vec::from(members)))
+}
+
 impl Default for Fake {
     fn default() -> Self {
         let partition = |number: u32| Partition {
@@ -61,8 +73,13 @@ impl Default for Fake {
             first: 100 * u64::from(number),
             sectors: 100,
         };
+        let mut guests = [guest(0, "web", &[0, 1]), guest(1, "db", &[2])];
+        let group = group();
+        for (guest, index) in guests.iter_mut().zip([0, 2]) {
+            guest.groups.push(Share { group: group.clone(), index });
+        }
         Self {
-            guests: Vec::from([guest(0, "web", &[0, 1]), guest(1, "db", &[2])]),
+            guests: Vec::from(guests),
             clock: Cell::new(5 * HZ),
             done: RefCell::default(),
             events: RefCell::default(),

@@ -26,7 +26,10 @@ mod text;
 mod verbs;
 mod world;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+use crate::group::Group;
 
 pub use record::{Layout, Record, Value};
 pub use session::{REQUEST_MAX, Session};
@@ -36,7 +39,29 @@ pub use text::{Size, Time, title};
 pub use verbs::{Asker, Command, Verb};
 pub use world::{DiskFacts, Event, Events, LineFacts, Memory, World};
 
-/// The names of all guests, in their order.
-fn names(world: &impl World) -> Vec<&str> {
-    world.guests().iter().map(|guest| guest.name()).collect()
+/// What a verb can be about.
+struct Names<'a> {
+    /// Guests, in their order.
+    guests: Vec<&'a str>,
+    /// Groups, in theirs.
+    groups: Vec<&'a str>,
+}
+
+fn names(world: &impl World) -> Names<'_> {
+    Names {
+        guests: world.guests().iter().map(|guest| guest.name()).collect(),
+        groups: groups(world).iter().map(|group| group.name.as_str()).collect(),
+    }
+}
+
+/// The groups that guests are in, in the order of the guests. It is the same as long as the board runs.
+#[inline(never)]
+fn groups(world: &impl World) -> Vec<&Arc<Group>> {
+    let mut groups: Vec<&Arc<Group>> = Vec::new();
+    for share in world.guests().iter().flat_map(|guest| &guest.groups) {
+        if !groups.iter().any(|group| Arc::ptr_eq(group, &share.group)) {
+            groups.push(&share.group);
+        }
+    }
+    groups
 }

@@ -1,16 +1,21 @@
 use std::cell::RefCell;
 use std::format;
 use std::string::String;
+use std::sync::Arc;
 use std::vec::Vec;
+
+use tessera_abi::group::doorbell;
 
 use super::answer::acts;
 use super::fake::Fake;
 use super::verbs::Argument;
 use super::*;
-use crate::addr::{CpuId, VcpuId, VmId};
+use crate::addr::{CpuId, Pa, VcpuId, VmId};
 use crate::console::{Console, Sizes};
 use crate::counters::Cause;
-use crate::life::{State, StopReason};
+use crate::hw::fake::FakeHw;
+use crate::life::{Request, State, StopReason};
+use crate::machine;
 
 fn happens(world: &Fake, state: State) {
     let event = Event { at: 7, guest: VmId(0), state, reason: Some(StopReason::Off), left_out: 3 };
@@ -160,7 +165,11 @@ fn the_protocols_page_has_all_that_programs_are_told() {
     let page = include_str!("../../../../docs/monitor.md");
     for spec in Asker::Program.verbs() {
         let verb = spec.name.replace("vm start", "vm show");
-        let argument = if spec.argument == Argument::Guest { " web" } else { "" };
+        let argument = match spec.argument {
+            Argument::Guest => " web",
+            Argument::Group => " ring",
+            _ => "",
+        };
         assert!(page.contains(&format!("`{}", spec.name)), "{} is not there", spec.name);
         if matches!(spec.argument, Argument::Word(_)) || acts(spec.verb) {
             continue;
@@ -178,7 +187,7 @@ fn the_protocols_page_has_all_that_programs_are_told() {
 
 #[test]
 fn a_person_sees_tables_that_fit_the_screen() {
-    for verb in ["help", "vm list", "mem", "irq", "disk"] {
+    for verb in ["help", "vm list", "group list", "group show ring", "mem", "irq", "disk"] {
         for line in typed(&format!("{verb}\r")).lines() {
             assert!(line.chars().count() <= 80, "{verb}: {line}");
         }
@@ -215,6 +224,36 @@ fn interrupts_and_disks_are_told_with_how_often_and_how_much() {
         r#""interrupt":48,"of":"disk","enabled":null,"pending":null,"active":null,"count":8}"#,
         r#""requests":1,"read_bytes":2,"written_bytes":3,"errors":14}"#,
         r#""requests":1,"read_bytes":2,"written_bytes":3,"errors":4}"#,
+    ] {
+        assert!(lines.contains(want), "{want} is not in {lines}");
+    }
+}
+
+#[test]
+fn of_a_group_it_is_told_who_is_up_as_its_members_see_it_and_who_has_yet_to_look() {
+    let hw = FakeHw::new(Pa(0), 1 << 13);
+    let world = Fake::default();
+    let [web, db] = &world.guests[..] else { panic!("there are two") };
+    let vm = Arc::new(machine::tests::vm());
+    web.groups[0].begin(&vm);
+    let _ = web.life.ask(Request::Start, 0, 1);
+    web.life.begin_clearing();
+    assert!(web.life.begin_running(0));
+    web.groups[0].tell(&hw, &web.life);
+    let _ = db.life.ask(Request::Start, 0, 1);
+    db.groups[0].tell(&hw, &db.life);
+    let _ = db.groups[0].write(&hw, doorbell::RING, 4, 0);
+    let asked = "1 group list\n2 group show ring\n3 vm show db\n4 irq\n5 mem\n";
+    let lines = told(&mut Session::new(Asker::Program), &world, asked).join("\n");
+    for want in [
+        r#""record":"group","name":"ring","at":"0x4000000000","size_bytes":4194304,"members":3,"members_up":1,"changes":2}"#,
+        r#""record":"member","index":0,"guest":"web","access":"read-write","state":"up","lives":1,"pending":"0x4","changed":true}"#,
+        r#""record":"member","index":1,"guest":null,"access":"read-write","state":"down","lives":0,"pending":"0x0","changed":false}"#,
+        r#""record":"member","index":2,"guest":"db","access":"read-only","state":"starting","lives":0,"pending":"0x0","changed":false}"#,
+        r#""what":"ring: doorbell","at":"0xb000000","size_bytes":4096,"interrupt":40}"#,
+        r#""what":"ring: region","at":"0x4000000000","size_bytes":4194304,"interrupt":null}"#,
+        r#""guest":"db","vcpu":null,"interrupt":40,"of":"ring","enabled":null"#,
+        r#""what":"ring: shared","guest":null,"size_bytes":4198400}"#,
     ] {
         assert!(lines.contains(want), "{want} is not in {lines}");
     }
@@ -459,7 +498,7 @@ fn a_program_and_a_person_share_the_line_with_the_guests() {
     assert!(text.starts_with("web# \r\x1b[K\x1e{\"id\":1,\"ok\":true}\n\r"), "{text:?}");
     assert!(text.ends_with("\x1e{\"id\":3,\"ok\":true}\n\rweb# "), "{text:?}");
     let frames = text.split('\x1e').skip(1).map(|frame| frame.split('\n').next().unwrap());
-    assert_eq!(frames.filter(|frame| frame.ends_with('}')).count(), 1 + 21 + 41);
+    assert_eq!(frames.filter(|frame| frame.ends_with('}')).count(), 1 + 23 + 41);
     let text = line.types("\x1clog\r");
     assert!(text.contains("tessera> log\r\nline \"1\"\r\n"), "{text:?}");
     assert!(text.ends_with("line \"40\"\r\n\rtessera> "), "{text:?}");

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::Names;
 use crate::addr::VmId;
 use crate::life::Request;
 use crate::words::{List, nearest_name};
@@ -29,6 +30,10 @@ pub enum Verb {
     VmResume,
     /// Starts a guest anew, at once.
     VmReset,
+    /// All groups.
+    GroupList,
+    /// The members of a group.
+    GroupShow,
     /// Gives a guest the terminal.
     Console,
     /// What guests do right now.
@@ -59,6 +64,8 @@ pub(super) enum Argument {
     Nothing,
     /// A guest's name.
     Guest,
+    /// A group's name.
+    Group,
     /// One of these words.
     Word(&'static [&'static str]),
     /// One of these words or nothing.
@@ -96,7 +103,7 @@ pub(super) struct Spec {
     pub(super) help: &'static str,
 }
 
-use Argument::{Guest, Nothing, Perhaps, Word};
+use Argument::{Group, Guest, Nothing, Perhaps, Word};
 use Reach::{Board, Everybody, Programs};
 
 const fn spec(
@@ -125,6 +132,8 @@ pub(super) const TABLE: &[Spec] = &[
     spec(Verb::VmPause, "vm pause", Guest, Everybody, "hold a guest's vCPUs"),
     spec(Verb::VmResume, "vm resume", Guest, Everybody, "let a paused guest go on"),
     spec(Verb::VmReset, "vm reset", Guest, Everybody, "start a guest anew, at once, unasked"),
+    spec(Verb::GroupList, "group list", Nothing, Everybody, "all groups: memory, members"),
+    spec(Verb::GroupShow, "group show", Group, Everybody, "a group's members and who rang them"),
     spec(Verb::Console, "console", Guest, Board, "give a guest the terminal, its last lines first"),
     spec(Verb::Top, "top", Nothing, Everybody, "what guests do, each second; any key ends it"),
     spec(Verb::Trace, "trace", Guest, Everybody, "the last exits of a guest's vCPUs"),
@@ -160,6 +169,8 @@ pub struct Command {
     pub verb: Verb,
     /// Which guest, for verbs about one.
     pub guest: VmId,
+    /// Which group, for verbs about one.
+    pub group: u8,
     /// The word behind it; empty for none.
     pub word: &'static str,
 }
@@ -180,24 +191,34 @@ impl Command {
 }
 
 /// Reads what was asked; nothing for an empty line. An error says what to do instead.
-pub(super) fn parse(line: &str, asker: Asker, names: &[&str]) -> Result<Option<Command>, String> {
+pub(super) fn parse(
+    line: &str,
+    asker: Asker,
+    names: &Names<'_>,
+) -> Result<Option<Command>, String> {
     let words: Vec<&str> = line.split_ascii_whitespace().take(MOST_WORDS).collect();
     let Some(first) = words.first() else { return Ok(None) };
     let Some(spec) = asker.verbs().find(|spec| starts_with(&words, spec.name)) else {
         return Err(unknown(first, words.get(1).copied(), asker));
     };
     let rest = words.get(spec.name.split(' ').count()..).unwrap_or(&[]);
-    let mut command = Command { verb: spec.verb, guest: VmId(0), word: "" };
+    let mut command = Command { verb: spec.verb, guest: VmId(0), group: 0, word: "" };
     let taken = match (spec.argument, rest.first()) {
         (Nothing, _) | (Perhaps(_), None) => 0,
-        (Guest, None) => {
-            return Err(format!("`{}` takes a guest's name: {}", spec.name, List(names)));
+        (Guest | Group, None) => {
+            let (what, names) = about(spec.argument, names);
+            return Err(format!("`{}` takes a {what}'s name: {}", spec.name, List(names)));
         }
         (Word(known), None) => {
             return Err(format!("`{}` takes one of {}", spec.name, List(known)));
         }
-        (Guest, Some(name)) => {
-            command.guest = find_guest(name, names)?;
+        (Guest | Group, Some(name)) => {
+            let (what, names) = about(spec.argument, names);
+            let found = find(what, name, names)?;
+            (command.guest, command.group) = match spec.argument {
+                Group => (VmId(0), found),
+                _ => (VmId(found), 0),
+            };
             1
         }
         (Word(known) | Perhaps(known), Some(word)) => {
@@ -222,13 +243,22 @@ fn starts_with(words: &[&str], name: &str) -> bool {
     name.split(' ').all(|part| words.next() == Some(&part))
 }
 
-fn find_guest(name: &str, names: &[&str]) -> Result<VmId, String> {
+/// What an argument that is a name is one of.
+fn about<'n, 'a>(argument: Argument, names: &'n Names<'a>) -> (&'static str, &'n [&'a str]) {
+    match argument {
+        Group => ("group", &names.groups),
+        _ => ("guest", &names.guests),
+    }
+}
+
+fn find(what: &str, name: &str, names: &[&str]) -> Result<u8, String> {
     if let Some(index) = names.iter().position(|other| *other == name) {
-        return Ok(VmId(index as u8));
+        return Ok(index as u8);
     }
     Err(match nearest_name(name, names) {
-        Some(near) => format!("there is no guest `{name}`; did you mean `{near}`?"),
-        None => format!("there is no guest `{name}`; there are {}", List(names)),
+        _ if names.is_empty() => format!("there is no {what}"),
+        Some(near) => format!("there is no {what} `{name}`; did you mean `{near}`?"),
+        None => format!("there is no {what} `{name}`; there are {}", List(names)),
     })
 }
 
@@ -269,7 +299,7 @@ fn second_of(spec: &'static Spec, first: &str) -> Option<&'static str> {
 pub(super) fn usage(spec: &Spec) -> String {
     match spec.argument {
         Nothing => spec.name.into(),
-        Guest => format!("{} NAME", spec.name),
+        Guest | Group => format!("{} NAME", spec.name),
         Word(known) => format!("{} {}", spec.name, known.join("|")),
         Perhaps(known) => format!("{} [{}]", spec.name, known.join("|")),
     }
@@ -279,7 +309,7 @@ pub(super) fn usage(spec: &Spec) -> String {
 pub(super) fn complete<'a>(
     line: &'a str,
     asker: Asker,
-    names: &[&'a str],
+    names: &Names<'a>,
 ) -> (&'a str, Vec<&'a str>) {
     let (before, last) = match line.rfind(' ') {
         Some(space) => line.split_at_checked(space + 1).unwrap_or((line, "")),
@@ -293,7 +323,9 @@ pub(super) fn complete<'a>(
         let behind = before.len() - common;
         match (parts.clone().nth(common), spec.argument) {
             (Some(part), _) if behind == 0 => found.push(part),
-            (None, Guest) if behind == 0 => found.extend_from_slice(names),
+            (None, argument @ (Guest | Group)) if behind == 0 => {
+                found.extend_from_slice(about(argument, names).1);
+            }
             (None, Word(known) | Perhaps(known)) if behind == 0 => found.extend_from_slice(known),
             _ => {}
         }
@@ -307,10 +339,12 @@ pub(super) fn complete<'a>(
 mod tests {
     use super::*;
 
-    const NAMES: &[&str] = &["web", "db", "web-test"];
+    fn names() -> Names<'static> {
+        Names { guests: Vec::from(["web", "db", "web-test"]), groups: Vec::from(["ring", "db"]) }
+    }
 
     fn read(line: &str) -> Result<Option<Command>, String> {
-        parse(line, Asker::Person, NAMES)
+        parse(line, Asker::Person, &names())
     }
 
     fn error(line: &str) -> String {
@@ -323,9 +357,11 @@ mod tests {
             for spec in asker.verbs() {
                 let line = usage(spec).replace("NAME", "db").replace("on|off", "off");
                 let line = line.replace("[now]", " now ");
-                let command = parse(&line, asker, NAMES).expect("it is read").expect("a command");
+                let command =
+                    parse(&line, asker, &names()).expect("it is read").expect("a command");
                 assert_eq!(command.verb, spec.verb, "{line}");
                 assert_eq!(command.guest, VmId(u8::from(spec.argument == Guest)));
+                assert_eq!(command.group, u8::from(spec.argument == Group));
             }
         }
         assert_eq!(read("  "), Ok(None));
@@ -344,12 +380,17 @@ mod tests {
         assert_eq!(error("mem now"), "`now` is too much; write `mem`");
         assert_eq!(error("poweroff web"), "`poweroff` takes `now`, not `web`");
         assert_eq!(error("events on"), "`events` is not for this side");
-        assert!(parse("console web", Asker::Guest, NAMES).is_err());
+        assert!(parse("console web", Asker::Guest, &names()).is_err());
+        assert_eq!(error("group show rnig"), "there is no group `rnig`; did you mean `ring`?");
+        assert_eq!(error("group show"), "`group show` takes a group's name: `ring`, `db`");
+        let none = Names { groups: Vec::new(), ..names() };
+        let without = |line| parse(line, Asker::Person, &none).expect_err(line);
+        assert_eq!(without("group show ring"), "there is no group");
     }
 
     #[test]
     fn what_can_follow_is_known_at_each_place() {
-        let words = |line| complete(line, Asker::Person, NAMES).1;
+        let words = |line| complete(line, Asker::Person, &names()).1;
         assert_eq!(words("v"), ["vm"]);
         assert_eq!(
             words("vm "),
@@ -357,10 +398,12 @@ mod tests {
         );
         assert_eq!(words("vm st"), ["start", "stop"]);
         assert_eq!(words("vm show w"), ["web", "web-test"]);
+        assert_eq!(words("group s"), ["show"]);
+        assert_eq!(words("group show "), ["ring", "db"]);
         assert_eq!(words("poweroff "), ["now"]);
         assert_eq!(words("mem "), [""; 0]);
         assert_eq!(words("nonsense x"), [""; 0]);
         assert_eq!(words("vm show web "), [""; 0]);
-        assert_eq!(complete("vm show we", Asker::Person, NAMES).0, "we");
+        assert_eq!(complete("vm show we", Asker::Person, &names()).0, "we");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tessera_system_tests::screen::MONITOR;
-use tessera_system_tests::{EMULATED, Guest, Machine, Scene, Target, Value, tests};
+use tessera_system_tests::{EMULATED, Guest, Machine, Scene, Target, VIRT, Value, tests};
 
 use crate::number;
 use crate::shares::start;
@@ -11,6 +11,8 @@ use crate::shares::start;
 tests! {
     EMULATED:
         what_guests_that_share_cores_are_to_get_and_what_they_get_is_told_as_it_is;
+    VIRT:
+        a_group_is_told_with_its_members_as_they_are;
 }
 
 /// The key that opens the monitor, and leaves it.
@@ -185,4 +187,38 @@ fn what_guests_that_share_cores_are_to_get_and_what_they_get_is_told_as_it_is(ma
     target.focus("asleep");
     target.send("anybody\r");
     target.line("asleep", "answer anybody at_ms=");
+}
+
+fn a_group_is_told_with_its_members_as_they_are(machine: Machine) {
+    let watcher =
+        |name, core| Guest::probe(name, &[core]).memory("8M").bootargs("probe.mode=watch");
+    let group = watcher("b", 1).group("ring", &["a", "b"], "size = \"64K\";");
+    let scene = Scene::new(machine, "group-told");
+    let mut target = scene.start(&[watcher("a", 0), group], &[]);
+    for guest in ["a", "b"] {
+        target.line(guest, "GROUP-KEPT");
+    }
+    target.ask("vm kill a");
+    target.wait_state("a", "stopped");
+    target.line("b", "GROUP-MEMBER 0 state=0 lives=1");
+    let list = target.ask("group list");
+    let groups: Vec<_> =
+        list.iter().map(|group| (&group["members"], &group["members_up"])).collect();
+    assert_eq!(groups, [(&Value::from(2), &Value::from(1))], "{list:?}");
+    assert_eq!(list[0]["size_bytes"], 64 << 10);
+    let name = list[0]["name"].as_str().expect("it has a name").to_string();
+    let told: Vec<_> = target.ask(&format!("group show {name}")).iter().map(words).collect();
+    assert_eq!(told, ["0 a read-write down 1", "1 b read-write up 1"]);
+
+    target.send(&format!("{KEY}group sh\t{name}\r"));
+    let rows = ["a", "b"].map(|guest| target.line(MONITOR, &format!("  {guest}      read-")));
+    assert!(rows[0].contains("down") && rows[1].contains("up"), "{rows:?}");
+    let refused = target.try_ask("group show rong").expect_err("there is none");
+    assert!(refused.contains(&name), "{refused}");
+}
+
+/// What is told of a member and does not depend on when it looks at its doorbell.
+fn words(member: &Value) -> String {
+    let word = |field: &str| member[field].to_string().trim_matches('"').to_string();
+    ["index", "guest", "access", "state", "lives"].map(word).join(" ")
 }

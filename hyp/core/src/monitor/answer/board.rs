@@ -1,5 +1,6 @@
 //! What is told of the board: memory, interrupts, disk.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 
 use tessera_abi::layout;
@@ -9,11 +10,13 @@ use crate::config::ConsoleKind;
 use crate::counters::{Cause, Counter, DiskCounters};
 use crate::disk::SECTOR_SIZE;
 use crate::disk::partitions::Partition;
+use crate::group::Group;
 use crate::guest::Guest;
+use crate::monitor::groups;
 use crate::monitor::record::{Record, Value};
 use crate::monitor::world::{LineFacts, World};
 
-/// Row `n` of where the memory is: the board's, then each guest's, then what is left and the sum.
+/// Row `n` of where the memory is: the board's, then each guest's, then what groups share, then what is left and the sum.
 #[inline(never)]
 pub(super) fn memory(world: &impl World, n: usize) -> Option<Record> {
     let memory = world.memory();
@@ -26,7 +29,7 @@ pub(super) fn memory(world: &impl World, n: usize) -> Option<Record> {
         ("bundle", memory.bundle),
         ("firmware", memory.firmware),
     ];
-    let row = |what: &'static str, guest: Option<&Guest>, size: u64| {
+    let row = |what: Value, guest: Option<&Guest>, size: u64| {
         let name = guest.map(|guest| String::from(guest.name()));
         Record::row("memory")
             .with("what", what)
@@ -34,25 +37,32 @@ pub(super) fn memory(world: &impl World, n: usize) -> Option<Record> {
             .with("size", Value::Bytes(size))
     };
     if let Some(&(what, size)) = own.get(n) {
-        return Some(row(what, None, size));
+        return Some(row(what.into(), None, size));
     }
     let n = n - own.len();
     let guests = world.guests();
     if let Some(guest) = guests.get(n / 2) {
         let (ram, tables) = taken(guest);
         return Some(match n % 2 {
-            0 => row("RAM", Some(guest), ram),
-            _ => row("stage-2 tables", Some(guest), tables),
+            0 => row("RAM".into(), Some(guest), ram),
+            _ => row("stage-2 tables".into(), Some(guest), tables),
         });
+    }
+    let n = n - 2 * guests.len();
+    let groups = groups(world);
+    let shared = |group: &Group| group.size() + PAGE_SIZE;
+    if let Some(group) = groups.get(n) {
+        return Some(row(format!("{}: shared", group.name).into(), None, shared(group)));
     }
     let known = own.iter().map(|(_, size)| size).sum::<u64>()
         + guests.iter().map(|guest| taken(guest).0 + taken(guest).1).sum::<u64>()
+        + groups.iter().map(|group| shared(group)).sum::<u64>()
         + memory.free;
-    match n - 2 * guests.len() {
+    match n - groups.len() {
         // Pages of drivers, and of what is being built or torn down.
-        0 => Some(row("other", None, memory.total.saturating_sub(known))),
-        1 => Some(row("free", None, memory.free)),
-        2 => Some(row("total", None, memory.total)),
+        0 => Some(row("other".into(), None, memory.total.saturating_sub(known))),
+        1 => Some(row("free".into(), None, memory.free)),
+        2 => Some(row("total".into(), None, memory.total)),
         _ => None,
     }
 }
@@ -131,7 +141,12 @@ fn interrupts_of(guest: &Guest) -> impl Iterator<Item = Interrupt<'_>> {
     let virtio = |slot: u64| VIRTIO_INTID + slot as u32;
     let button = shared(virtio(POWER_BUTTON_SLOT), "power button".into(), None);
     let port = config.control.then(|| shared(virtio(CONTROL_SLOT), "control port".into(), None));
-    private.chain(uart).chain(watchdog).chain(disks).chain([button]).chain(port)
+    let gpio = (!guest.groups.is_empty()).then(|| shared(GPIO_INTID, "GPIO".into(), None));
+    let groups = (0..).zip(&guest.groups);
+    let groups =
+        groups.map(move |(n, share)| shared(GROUP_INTID + n, share.group.name.clone(), None));
+    let boards = private.chain(uart).chain(watchdog).chain(gpio).chain(groups);
+    boards.chain(disks).chain([button]).chain(port)
 }
 
 impl Interrupt<'_> {

@@ -245,6 +245,20 @@ fn ranges(guest: &Guest) -> Vec<Range> {
         let size = 2 * WATCHDOG_FRAME_SIZE;
         all.push(Range::new("watchdog", WATCHDOG_BASE, size, Some(WATCHDOG_INTID)));
     }
+    if !guest.groups.is_empty() {
+        all.push(Range::new("GPIO", GPIO_BASE, GPIO_SIZE, Some(GPIO_INTID)));
+    }
+    for (slot, share) in (0..).zip(&guest.groups) {
+        let (group, page) = (&share.group, u64::from(slot) * DOORBELL_SIZE);
+        let region = group.region.first().map_or(0, |extent| extent.ipa.0);
+        let range = |part, at, size, interrupt| {
+            Range::new(format!("{}: {part}", group.name), at, size, interrupt)
+        };
+        let interrupt = Some(GROUP_INTID + slot);
+        all.push(range("doorbell", DOORBELL_BASE + page, DOORBELL_SIZE, interrupt));
+        all.push(range("membership", MEMBERSHIP_BASE + page, MEMBERSHIP_SIZE, None));
+        all.push(range("region", region, group.size(), None));
+    }
     all
 }
 

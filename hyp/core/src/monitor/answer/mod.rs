@@ -5,6 +5,7 @@
 //! their time: registers that a core has yet to leave, a share of a time that has yet to pass. Those say until when.
 
 mod board;
+mod groups;
 mod guests;
 mod load;
 
@@ -199,6 +200,8 @@ impl Answer {
             }
             Verb::Top => load::load(world, self.first.as_deref()?, self.second.as_deref()?, n),
             Verb::VmShow => guests::show(world, self.guest(world)?, n),
+            Verb::GroupList => groups::list(world, n),
+            Verb::GroupShow => groups::member(world, self.command.group, n),
             Verb::Regs => guests::registers(world, self.guest(world)?, n),
             Verb::Mem => board::memory(world, n),
             Verb::Irq => board::interrupts(world, n),
