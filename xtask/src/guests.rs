@@ -23,7 +23,7 @@ const BUSYBOX: &str = "busybox-static";
 const DRIVERS: &[&str] =
     &["virtio_mmio", "virtio_blk", "ext4", "virtio_input", "evdev", "sbsa_gwdt", "virtio_console"];
 /// What it has for whoever wants a group's region as a block device, and does not load.
-const PMEM_DRIVERS: &[&str] = &["nd_pmem", "of_pmem"];
+const PMEM_DRIVERS: &[&str] = &["of_pmem", "nd_pmem"];
 
 /// Where the guests' parts are.
 pub struct Guests {

@@ -5,6 +5,8 @@
 
 /// `compatible` of the group's node.
 pub const COMPATIBLE: &str = "tessera,group";
+/// `compatible` of the second node of a region that the guest may only read.
+pub const READ_ONLY_REGION: &str = "tessera,read-only-region";
 /// Most members of a group: a bit of [`doorbell::PENDING`] each.
 pub const MAX_MEMBERS: usize = 32;
 

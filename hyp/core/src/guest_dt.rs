@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use crate::addr::Ipa;
 use crate::fdt::Writer;
 use crate::vgic::Model;
-use tessera_abi::group::COMPATIBLE;
+use tessera_abi::group::{COMPATIBLE, READ_ONLY_REGION};
 use tessera_abi::layout;
 
 /// Most bytes that a tree takes besides `bootargs` and groups: what to leave room for before it is made.
@@ -271,7 +271,8 @@ fn gpio(node: &mut Writer, groups: &[GroupDt<'_>]) {
 }
 
 /// A binding of our own (`docs/groups.md`), in which `uio_pdrv_genirq` finds what it needs; and the region once more, as Linux's
-/// `pmem-region.txt` has it, so that a kernel without that driver maps it as it maps its own memory.
+/// `pmem-region.txt` has it, so that a kernel without that driver maps it as it maps its own memory. That binding has no word for memory that may only be read, and
+/// Linux faults where it writes to some: such a region has another name, by which only who asks for it gets Linux's driver.
 fn group(root: &mut Writer, slot: u64, group: &GroupDt<'_>) {
     let doorbell = layout::DOORBELL_BASE + slot * layout::DOORBELL_SIZE;
     let membership = layout::MEMBERSHIP_BASE + slot * layout::MEMBERSHIP_SIZE;
@@ -290,7 +291,7 @@ fn group(root: &mut Writer, slot: u64, group: &GroupDt<'_>) {
         }
     });
     root.node_at("pmem", region, |node| {
-        node.text("compatible", "pmem-region");
+        node.text("compatible", if group.writable { "pmem-region" } else { READ_ONLY_REGION });
         node.pairs("reg", &[region, bytes]);
         node.flag("volatile");
     });
@@ -342,13 +343,14 @@ mod tests {
 
     #[test]
     fn a_guest_finds_its_groups_with_their_places_and_its_own_index() {
-        let reader = GroupDt { name: "data", index: 2, writable: false, ..GROUP };
+        let region = (Ipa(0x41_0000_0000), 2 << 20);
+        let reader = GroupDt { name: "data", region, index: 2, writable: false, ..GROUP };
         let blob = build(&GuestDt { groups: &[GROUP, reader], ..GUEST });
         let fdt = Fdt::new(&blob).unwrap();
         let group = fdt.find("/group@b001000").unwrap();
         assert!(group.is_compatible("tessera,group") && group.is_compatible("generic-uio"));
         let reg: Vec<_> = group.reg(fdt.root().cells()).collect();
-        let want = [(0x0b00_1000, 0x1000), (0x0b01_1000, 0x1000), (0x40_0000_0000, 16 << 20)];
+        let want = [(0x0b00_1000, 0x1000), (0x0b01_1000, 0x1000), (0x41_0000_0000, 2 << 20)];
         assert_eq!(reg, want);
         let cells = |name| property(&fdt, "/group@b001000", name).cells().collect::<Vec<_>>();
         assert_eq!(cells("interrupts"), [0, 9, 1]);
@@ -360,6 +362,9 @@ mod tests {
         assert!(group.property("read-only").is_some());
         assert!(fdt.find("/group@b000000").unwrap().property("read-only").is_none());
         assert!(fdt.find("/pmem@4000000000").unwrap().is_compatible("pmem-region"));
+        let read_only = fdt.find("/pmem@4100000000").unwrap();
+        assert!(read_only.is_compatible("tessera,read-only-region"));
+        assert!(!read_only.is_compatible("pmem-region"), "Linux would write to it");
         let gpio = fdt.find("/gpio@9030000").unwrap();
         assert!(gpio.is_compatible("arm,pl061"));
         assert_eq!(gpio.property("gpio-line-names").unwrap().value(), b"ring\0data\0");

@@ -1,12 +1,13 @@
-//! Sleeping until somebody rings: the group's line of the GPIO, by the kernel's character device (`linux/gpio.h`).
+//! Sleeping until somebody rings: by the group's UIO device, or where it has none its line of the GPIO, by the kernel's character device
+//! (`linux/gpio.h`).
 
 use core::ffi::CStr;
 
 use tessera_abi::group::doorbell;
 
-use crate::Trouble;
 use crate::device::Group;
 use crate::sys::{File, READ_WRITE};
+use crate::{Trouble, uio};
 
 /// `_IOWR(0xb4, 5, struct gpio_v2_line_info)` and `_IOWR(0xb4, 7, struct gpio_v2_line_request)`.
 const GET_LINE_INFO: u64 = 0xc100_b405;
@@ -51,44 +52,47 @@ pub struct News {
     pub changed: bool,
 }
 
-/// A group's line, of whose rises the kernel tells.
-pub struct Bell {
-    line: File,
+/// What tells of a group's interrupts.
+enum Source<'a> {
+    /// Its UIO device.
+    Device(&'a File),
+    /// Its line, of whose rises the kernel tells.
+    Line(File),
+}
+
+/// Tells when there is news.
+pub struct Bell<'a> {
+    source: Source<'a>,
     slept: u64,
 }
 
-impl Bell {
-    /// Asks the kernel for the line that has the group's name.
-    pub fn open(group: &Group) -> Result<Self, Trouble> {
-        let chip = (0..CHIPS).find_map(|n| chip(n, group));
-        let chip = chip.ok_or(Trouble("no GPIO has a line for the group", 0))?;
-        let mut request = LineRequest {
-            offsets: [0; 64],
-            consumer: [0; 32],
-            flags: RISING_INPUT,
-            attributes: [0; 33],
-            lines: 1,
-            events: 0,
-            padding: [0; 5],
-            file: 0,
+impl<'a> Bell<'a> {
+    /// Takes the group's device, or asks the kernel for the line that has its name.
+    pub fn open(group: &'a Group) -> Result<Self, Trouble> {
+        let source = match group.uio() {
+            Some(device) => Source::Device(device),
+            None => Source::Line(line(group)?),
         };
-        request.offsets[0] = group.slot().into();
-        request.consumer[..5].copy_from_slice(b"group");
-        chip.ask(GET_LINE, &mut request)?;
-        Ok(Self { line: File::of_kernel(request.file), slept: 0 })
+        Ok(Self { source, slept: 0 })
     }
 
     /// Waits for news. As the doorbell's rule has it: both registers are asked, and it sleeps only when there was nothing.
     pub fn wait(&mut self, group: &Group) -> Result<News, Trouble> {
         loop {
+            if let Source::Device(device) = self.source {
+                device.write(&uio::ENABLE.to_ne_bytes())?;
+            }
             let rang = group.load(doorbell::PENDING);
             let changed = group.load(doorbell::CHANGED) != 0;
             if rang != 0 || changed {
                 return Ok(News { rang, changed });
             }
             self.slept += 1;
-            // Which rises they were does not matter.
-            self.line.read(&mut [0; EVENTS])?;
+            // How many interrupts there were, and which rises, does not matter.
+            match &self.source {
+                Source::Device(device) => device.read(&mut [0; uio::COUNT])?,
+                Source::Line(line) => line.read(&mut [0; EVENTS])?,
+            };
         }
     }
 
@@ -96,6 +100,25 @@ impl Bell {
     pub fn slept(&self) -> u64 {
         self.slept
     }
+}
+
+fn line(group: &Group) -> Result<File, Trouble> {
+    let chip = (0..CHIPS).find_map(|n| chip(n, group));
+    let chip = chip.ok_or(Trouble("no GPIO has a line for the group", 0))?;
+    let mut request = LineRequest {
+        offsets: [0; 64],
+        consumer: [0; 32],
+        flags: RISING_INPUT,
+        attributes: [0; 33],
+        lines: 1,
+        events: 0,
+        padding: [0; 5],
+        file: 0,
+    };
+    request.offsets[0] = group.slot().into();
+    request.consumer[..5].copy_from_slice(b"group");
+    chip.ask(GET_LINE, &mut request)?;
+    Ok(File::of_kernel(request.file))
 }
 
 /// `/dev/gpiochipN`, if its line is the group's.

@@ -23,7 +23,7 @@ const PIECE: u64 = (256 << 10) / 8;
 /// One end of the channel, with the other at member `peer`.
 struct End<'a> {
     group: &'a Group,
-    bell: Bell,
+    bell: Bell<'a>,
     peer: u32,
     /// What each end has counted, and this one's once more.
     own: &'a AtomicU64,

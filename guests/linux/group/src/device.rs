@@ -1,4 +1,4 @@
-//! A group as a guest finds it: from the device tree, and mapped through `/dev/mem`.
+//! A group as a guest finds it: from the device tree, and mapped through its UIO device, or where it has none through `/dev/mem`.
 //!
 //! Linux maps what is not its RAM as device memory, so all accesses here are whole words at their own alignment, one at a time.
 
@@ -10,8 +10,8 @@ use core::sync::atomic::AtomicU64;
 use tessera_abi::group::{doorbell, membership};
 use tessera_abi::layout;
 
-use crate::Trouble;
 use crate::sys::{File, READ_ONLY, READ_WRITE};
+use crate::{Trouble, uio};
 
 /// Most bytes of a group's name, with a zero behind it.
 const NAME: usize = 32;
@@ -20,6 +20,7 @@ const NAME: usize = 32;
 pub struct Group {
     slot: u8,
     name: [u8; NAME],
+    uio: Option<File>,
     doorbell: u64,
     membership: u64,
     region: u64,
@@ -46,22 +47,30 @@ impl Group {
         property(slot, "reg", reg.as_flattened_mut())?;
         let [doorbell, bell_bytes, membership, page_bytes, region, bytes] =
             reg.map(u64::from_be_bytes);
-        let memory = File::open(c"/dev/mem", READ_WRITE)?;
-        let doorbell = memory.map(doorbell, bell_bytes, true)?;
+        let uio = uio::open(doorbell);
+        let mem;
+        let (file, [doorbell, membership, region]) = match &uio {
+            Some(device) => (device, [0, uio::MAP, 2 * uio::MAP]),
+            None => {
+                mem = File::open(c"/dev/mem", READ_WRITE)?;
+                (&mem, [doorbell, membership, region])
+            }
+        };
+        let doorbell = file.map(doorbell, bell_bytes, true)?;
         let writable = load(doorbell + doorbell::WRITABLE) != 0;
-        Ok(Self {
-            slot,
-            name,
-            doorbell,
-            membership: memory.map(membership, page_bytes, false)?,
-            region: memory.map(region, bytes, writable)?,
-            bytes,
-        })
+        let membership = file.map(membership, page_bytes, false)?;
+        let region = file.map(region, bytes, writable)?;
+        Ok(Self { slot, name, uio, doorbell, membership, region, bytes })
     }
 
     /// Which of the guest's groups it is, which is its line of the GPIO too.
     pub fn slot(&self) -> u8 {
         self.slot
+    }
+
+    /// Its UIO device, whose `read` waits for the group's interrupt, where the guest has that.
+    pub fn uio(&self) -> Option<&File> {
+        self.uio.as_ref()
     }
 
     /// Its name.

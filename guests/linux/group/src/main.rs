@@ -1,4 +1,5 @@
-//! Uses a group from a Linux guest's user space: no driver, no libraries, nothing but `/dev/mem` and a GPIO line.
+//! Uses a group from a Linux guest's user space: no libraries, no driver, nothing but `/dev/mem` and a GPIO line; or by UIO alone,
+//! where the kernel has a driver for it.
 //!
 //! It is for tests, for the bench, and to be read: [`device`] finds the group and has its registers, [`bell`] sleeps until somebody
 //! rings, [`channel`] moves data. `docs/groups.md`, "From Linux", says what this way of mapping the region is good for.
@@ -18,6 +19,7 @@ mod bell;
 mod channel;
 mod device;
 mod sys;
+mod uio;
 
 use core::arch::global_asm;
 use core::fmt::Arguments;

@@ -50,6 +50,14 @@ impl File {
         checked(got, "cannot read").map(|count| count as usize)
     }
 
+    /// Writes all of it at once.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), Trouble> {
+        let (at, len) = (bytes.as_ptr() as u64, bytes.len() as u64);
+        // SAFETY: the kernel reads `len` bytes, which are the caller's.
+        let got = unsafe { call(WRITE, [self.0 as u64, at, len, 0, 0, 0]) };
+        checked(got, "cannot write").map(|_| ())
+    }
+
     /// Asks the driver of the file for `what`, whose number says the size of `about`.
     pub fn ask<T>(&self, what: u64, about: &mut T) -> Result<(), Trouble> {
         assert!(what >> 16 & 0x3fff == size_of::<T>() as u64, "a request about something else");

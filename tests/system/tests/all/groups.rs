@@ -1,11 +1,13 @@
 //! Guests that share memory, ring each other, and see who of them is up.
 
-use tessera_system_tests::{Guest, Machine, Scene, Target, VIRT, tests};
+use tessera_system_tests::{GICV3, Guest, Machine, Scene, Target, VIRT, tests};
 
 use crate::shares::{result, start};
 use crate::{number, promises_are_kept};
 
 tests! {
+    GICV3:
+        stock_debians_with_two_vcpus_each_share_one_core_and_a_group;
     VIRT:
         members_share_memory_and_ring_each_other_on_cores_of_their_own_and_on_shared_ones,
         members_that_attack_what_they_share_harm_nobody,
@@ -208,21 +210,37 @@ fn a_stock_debian_sleeps_until_it_is_rung_and_gets_what_another_sends(machine: M
     for who in ["a", "b", "c"] {
         target.prompt(who);
     }
-    debian_sleeps_until_it_is_rung(&mut target);
+    debian_sleeps_until_it_is_rung(&mut target, "group wait");
     debian_gets_what_another_sends(&mut target);
     debian_may_only_read(&mut target);
     debian_has_the_region_as_a_disk(&mut target);
 }
 
-fn debian_sleeps_until_it_is_rung(target: &mut Target) {
+fn stock_debians_with_two_vcpus_each_share_one_core_and_a_group(machine: Machine) {
+    let scene = Scene::new(machine, "group-debian-shared");
+    let debian = |name| Guest::debian(name, &[0]).shared(2);
+    let guests = [debian("a"), debian("b").group("ring", &["a", "b"], "size = \"4M\";")];
+    let mut target = scene.start(&guests, &[]);
+    target.be_patient(4);
+    for who in ["a", "b"] {
+        target.prompt(who);
+    }
+    // Also on the vCPU that the interrupt does not come to.
+    for wait in ["group wait", "taskset 2 group wait"] {
+        debian_sleeps_until_it_is_rung(&mut target, wait);
+    }
+    debian_gets_what_another_sends(&mut target);
+}
+
+fn debian_sleeps_until_it_is_rung(target: &mut Target, wait: &str) {
     // What has changed while they started.
     target.shell("b", &format!("devmem {DOORBELL_PENDING}; devmem {DOORBELL_CHANGED}"));
-    target.shell("b", "(group wait >/tmp/rung) & echo $! >/tmp/shell");
+    target.shell("b", &format!("({wait} >/tmp/rung) & true"));
     let asleep = "until grep -q WAITS /tmp/rung; do sleep 1; done; pid=$(pidof group); \
         until grep -q 'State:.S' /proc/$pid/status; do sleep 1; done";
     target.shell("b", asleep);
     let ticks = "cut -d' ' -f14,15 /proc/$pid/stat";
-    let interrupts = "awk '/9030000.gpio/ { print $2 }' /proc/interrupts";
+    let interrupts = "grep 9030000.gpio /proc/interrupts";
     let before = target.shell("b", &format!("{ticks}; {interrupts}"));
     target.shell("b", "sleep 3");
     let after = target.shell("b", &format!("{ticks}; {interrupts}"));
@@ -252,20 +270,33 @@ fn debian_may_only_read(target: &mut Target) {
     assert_eq!(target.shell("a", &format!("devmem {WORD} 64")), "0x123456789ABCDEF0");
 }
 
+/// The region in the sysfs of who may only read it.
+const REGION: &str = "/sys/bus/platform/devices/4000000000.pmem";
+
 /// What is read and written so goes past the page cache; whoever has the disk has the region no more for `/dev/mem`.
 fn debian_has_the_region_as_a_disk(target: &mut Target) {
-    let load = "for module in $(cat /modules/pmem); do insmod /modules/$module.ko; done; \
-        until [ -b /dev/pmem0 ]; do sleep 1; done";
+    let load = "for module in $(cat /modules/pmem); do insmod /modules/$module.ko; done";
+    let wait = "until [ -b /dev/pmem0 ]; do sleep 1; done";
     let read = "dd if=/dev/pmem0 bs=4096 count=2 iflag=direct 2>/dev/null | strings";
-    target.shell("c", &format!("{load}; blockdev --setro /dev/pmem0"));
-    target.shell("a", load);
+    target.shell("a", &format!("{load}; {wait}"));
+    target.shell("c", load);
+    // Who may only read has the disk only on request, so that nothing writes to it before it is made read-only.
+    let (status, said) = target.try_shell("c", &format!("[ -e {REGION}/driver ]"));
+    assert_eq!(status, 1, "{said}");
+    let ask = format!(
+        "echo of_pmem >{REGION}/driver_override; echo 4000000000.pmem >/sys/bus/platform/drivers_probe; \
+        until [ -e {REGION}/ndbus0/region0/read_only ]; do sleep 1; done; \
+        echo 1 >{REGION}/ndbus0/region0/read_only"
+    );
+    target.shell("c", &format!("{ask}; {wait}"));
     for words in ["some-words", "other-words"] {
         let write = "dd of=/dev/pmem0 bs=4096 seek=1 conv=sync oflag=direct 2>/dev/null";
         target.shell("a", &format!("echo {words} | {write}"));
         let read = target.shell("c", read);
         assert!(read.lines().any(|line| line == words), "{read}");
     }
-    let (status, said) = target.try_shell("c", "dd if=/dev/zero of=/dev/pmem0 count=1 2>&1");
+    let write = "blockdev --setrw /dev/pmem0; dd if=/dev/zero of=/dev/pmem0 count=1 2>&1";
+    let (status, said) = target.try_shell("c", write);
     assert!(status != 0 && said.contains("not permitted"), "{said}");
     let (status, said) = target.try_shell("a", &format!("devmem {WORD} 64"));
     assert!(status != 0 && said.contains("not permitted"), "{said}");
