@@ -10,6 +10,7 @@
 #![no_std]
 #![no_main]
 
+mod beat;
 mod clock;
 mod exits;
 mod hog;
@@ -27,6 +28,7 @@ guest!(main);
 fn main(machine: &'static Machine) {
     report::begin("load", machine);
     match machine.arg("load").unwrap_or("") {
+        "beat" => beat::run(machine),
         "hog" => hog::run(machine),
         "interactive" => interactive::run(machine),
         "locks" => locks::run(machine),

@@ -8,18 +8,24 @@ use tessera_rt::{cpu, timer};
 /// and gives no turn that is shorter than an eighth of the wake-up latency, which tests leave at a millisecond or more.
 /// Where a machine emulates its cores in turns, the turns of [`work`] are shorter too.
 const GAP_MICROS: u64 = 50;
-/// Multiplications of [`work`].
+/// Multiplications of [`compute`].
 const WORK: u64 = 100;
 
-/// A piece of work of a few hundred instructions, the same each time. The YIELD at its end lets an emulator that runs one
-/// core after the other go to the next, so that those that compute at the same time get on together.
+/// A piece of work, as [`compute`]. The YIELD at its end lets an emulator that runs one core after the other go to the next, so
+/// that those that compute at the same time get on together.
 #[inline(never)]
 pub fn work() {
+    compute();
+    cpu::give_way();
+}
+
+/// A piece of work of a few hundred instructions, the same each time.
+#[inline(always)]
+pub fn compute() {
     let mut value = 1u64;
     for n in 0..WORK {
         value = black_box(value.wrapping_mul(n | 1));
     }
-    cpu::give_way();
 }
 
 /// What passed since it was made, by the counter, and how much of that others had.

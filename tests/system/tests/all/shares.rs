@@ -33,7 +33,12 @@ const WAKE_LATENCY_NS: u64 = 1_000_000;
 
 /// Starts guests on a board with four cores whose time is counted.
 pub fn start(scene: &Scene, machine: Machine, guests: &[Guest]) -> Target {
-    let qemu = Qemu { counted: Some(SHIFT), ..Qemu::new(machine) };
+    start_counted(scene, machine, guests, SHIFT)
+}
+
+/// The same where an instruction takes two to the power of `shift` nanoseconds.
+pub fn start_counted(scene: &Scene, machine: Machine, guests: &[Guest], shift: u32) -> Target {
+    let qemu = Qemu { counted: Some(shift), ..Qemu::new(machine) };
     let names: Vec<&str> = guests.iter().map(Guest::name).collect();
     let boot = Boot { bundle: Some(scene.bundle(guests)), disk: None };
     let mut target = Target::start(qemu.board(&boot), &names);
