@@ -36,23 +36,38 @@ const ABSENT: u32 = 64;
 /// Something that one core at a time uses.
 pub struct Mutex<T> {
     inner: spin::Mutex<T>,
-    /// How many stand in line.
+    line: Line,
+}
+
+/// Those who stand in line for a lock.
+struct Line {
+    /// How many there are.
     waiting: AtomicU32,
-    /// The number that the next one in line draws.
+    /// The number that the next one draws.
     next: AtomicU32,
     /// The number whose turn it is; lower ones were passed over and are in turn, too. Changed only by who has the lock.
     turn: AtomicU32,
 }
 
+/// A core that waits.
+struct Waiter {
+    /// Looks until it stands in line.
+    early: u32,
+    /// The number that it drew then.
+    number: Option<u32>,
+    /// Looks that are left to it.
+    patience: u32,
+    /// How often in a row the lock was free, and how often that has to be before it takes it out of turn.
+    free: u32,
+    absent: u32,
+}
+
 impl<T> Mutex<T> {
     /// A lock that nobody has.
     pub const fn new(value: T) -> Self {
-        Self {
-            inner: spin::Mutex::new(value),
-            waiting: AtomicU32::new(0),
-            next: AtomicU32::new(0),
-            turn: AtomicU32::new(0),
-        }
+        let line =
+            Line { waiting: AtomicU32::new(0), next: AtomicU32::new(0), turn: AtomicU32::new(0) };
+        Self { inner: spin::Mutex::new(value), line }
     }
 
     /// Waits until nobody else has it, and takes it.
@@ -63,7 +78,7 @@ impl<T> Mutex<T> {
     #[inline(always)]
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        if self.waiting.load(Ordering::Relaxed) == 0
+        if self.line.waiting.load(Ordering::Relaxed) == 0
             && let Some(guard) = self.inner.try_lock()
         {
             return guard;
@@ -74,7 +89,7 @@ impl<T> Mutex<T> {
     /// Takes the lock if nobody has it or stands in line for it.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        if self.waiting.load(Ordering::Relaxed) == 0 { self.inner.try_lock() } else { None }
+        if self.line.waiting.load(Ordering::Relaxed) == 0 { self.inner.try_lock() } else { None }
     }
 
     /// The value, which nobody else can have.
@@ -86,37 +101,63 @@ impl<T> Mutex<T> {
     #[inline(never)]
     #[track_caller]
     fn wait(&self) -> MutexGuard<'_, T> {
-        for _ in 0..STARVING {
-            if self.waiting.load(Ordering::Relaxed) > 0 {
-                break;
-            }
-            if !self.inner.is_locked()
-                && let Some(guard) = self.inner.try_lock()
-            {
-                return guard;
-            }
-            hint::spin_loop();
-        }
-        self.wait_in_line(PATIENCE, ABSENT)
+        self.wait_as(Waiter::new(STARVING, PATIENCE, ABSENT))
     }
 
     #[track_caller]
-    fn wait_in_line(&self, patience: u32, absent: u32) -> MutexGuard<'_, T> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut free = 0;
-        for _ in 0..patience {
-            free = if self.inner.is_locked() { 0 } else { free + 1 };
-            if free > 0
-                && (self.ahead(number) <= 0 || free > absent)
-                && let Some(guard) = self.inner.try_lock()
-            {
-                self.serve(number);
+    fn wait_as(&self, mut waiter: Waiter) -> MutexGuard<'_, T> {
+        loop {
+            waiter.look(&self.line, &|| self.inner.is_locked(), type_name::<T>());
+            if let Some(guard) = self.inner.try_lock() {
+                waiter.leave(&self.line);
                 return guard;
+            }
+        }
+    }
+}
+
+impl Waiter {
+    const fn new(early: u32, patience: u32, absent: u32) -> Self {
+        Self { early, number: None, patience, free: 0, absent }
+    }
+
+    /// Returns when the lock can be tried. There is one copy of it, whatever the lock protects: most of waiting is here.
+    #[inline(never)]
+    #[track_caller]
+    fn look(&mut self, line: &Line, is_locked: &dyn Fn() -> bool, what: &str) {
+        while self.early > 0 && line.waiting.load(Ordering::Relaxed) == 0 {
+            self.early -= 1;
+            if !is_locked() {
+                return;
             }
             hint::spin_loop();
         }
-        panic!("the lock of {} is not given back", type_name::<T>())
+        self.early = 0;
+        let number = *self.number.get_or_insert_with(|| line.draw());
+        while self.patience > 0 {
+            self.patience -= 1;
+            self.free = if is_locked() { 0 } else { self.free + 1 };
+            if self.free > 0 && (line.ahead(number) <= 0 || self.free > self.absent) {
+                return;
+            }
+            hint::spin_loop();
+        }
+        panic!("the lock of {what} is not given back")
+    }
+
+    /// It has the lock.
+    fn leave(self, line: &Line) {
+        if let Some(number) = self.number {
+            line.serve(number);
+        }
+    }
+}
+
+impl Line {
+    /// Stands in it, with this number.
+    fn draw(&self) -> u32 {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// How many turns are ahead of who drew `number`.
@@ -170,7 +211,7 @@ mod tests {
             }
         });
         assert_eq!(*lock.lock(), 80_000);
-        assert_eq!(lock.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(lock.line.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -181,15 +222,15 @@ mod tests {
             for n in 0..3 {
                 let lock = &lock;
                 // However long they do not run: the host has other things to do.
-                scope.spawn(move || lock.wait_in_line(PATIENCE, u32::MAX).push(n));
+                scope.spawn(move || lock.wait_as(Waiter::new(0, PATIENCE, u32::MAX)).push(n));
                 // Each in line before the next comes.
-                while lock.waiting.load(Ordering::Relaxed) <= n {
+                while lock.line.waiting.load(Ordering::Relaxed) <= n {
                     thread::yield_now();
                 }
             }
             assert!(lock.try_lock().is_none());
             drop(guard);
-            lock.wait_in_line(PATIENCE, u32::MAX).push(3);
+            lock.wait_as(Waiter::new(0, PATIENCE, u32::MAX)).push(3);
         });
         assert_eq!(*lock.lock(), [0, 1, 2, 3]);
     }
@@ -198,16 +239,15 @@ mod tests {
     fn a_turn_that_is_not_taken_keeps_nobody_waiting_and_is_not_lost() {
         let lock = Mutex::new(0);
         // Somebody draws the first number and does not run.
-        lock.waiting.fetch_add(1, Ordering::Relaxed);
-        let absent = lock.next.fetch_add(1, Ordering::Relaxed);
+        let absent = lock.line.draw();
         for _ in 0..100 {
             *lock.lock() += 1;
         }
-        assert_eq!((*lock.inner.lock(), lock.turn.load(Ordering::Relaxed)), (100, 101));
-        assert!(lock.ahead(absent) < 0, "when he comes back he is in turn");
-        lock.serve(absent);
-        assert_eq!(lock.turn.load(Ordering::Relaxed), 101, "nobody's turn is taken from him");
-        assert_eq!(lock.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!((*lock.inner.lock(), lock.line.turn.load(Ordering::Relaxed)), (100, 101));
+        assert!(lock.line.ahead(absent) < 0, "when he comes back he is in turn");
+        lock.line.serve(absent);
+        assert_eq!(lock.line.turn.load(Ordering::Relaxed), 101, "nobody's turn is taken from him");
+        assert_eq!(lock.line.waiting.load(Ordering::Relaxed), 0);
         assert_eq!(*lock.lock(), 100);
     }
 
@@ -233,6 +273,6 @@ mod tests {
     fn whoever_waits_too_long_says_for_what() {
         let lock = Mutex::new(Vec::<u8>::new());
         let _held = lock.lock();
-        lock.wait_in_line(1000, ABSENT);
+        lock.wait_as(Waiter::new(0, 1000, ABSENT));
     }
 }
