@@ -3,14 +3,14 @@
 //! The problem: guests want large, naturally aligned blocks, so that stage 2 maps them with few entries; tables want
 //! single frames; and what is given back must be what was taken, or a frame ends up with two owners.
 //!
-//! The idea: a buddy allocator for what is free, and beside it a map of the blocks that are taken. The map makes a
+//! The idea: a buddy allocator for what is free, and beside it a set of the blocks that are taken. The set makes a
 //! double or a foreign give an error, and lets an owner give back a part of what it took, as a guest does that shrinks.
 //! A boot takes some dozens of blocks, so both stay small however much RAM there is.
 //!
 //! Not taken: a bit a frame. It cannot tell a block of two frames from two blocks, and clearing it costs more
 //! instructions on a large board than all else here.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -18,9 +18,12 @@ use core::ops::Range;
 use buddy_system_allocator::FrameAllocator;
 
 use crate::addr::{PAGE_SIZE, Pa};
+use crate::sort::sort_by_key;
 
 /// Largest block, as a power of two of frames: 4 GiB, which four 1 GiB entries map.
 pub const MAX_ORDER: u8 = 20;
+/// Bits that an order takes.
+const ORDER_BITS: u32 = MAX_ORDER.ilog2() + 1;
 /// Most blocks one [`Frames::take_bytes`] returns; memory more fragmented than this counts as short.
 pub const MAX_BLOCKS: usize = 1024;
 /// Physical addresses end here: the largest output address of 4 KiB tables without FEAT_LPA2 (DDI 0487 D8.1).
@@ -67,8 +70,8 @@ impl fmt::Display for FramesError {
 #[derive(Default)]
 pub struct Frames {
     free: FrameAllocator<{ MAX_ORDER as usize + 1 }>,
-    /// First frame of a taken block to its order.
-    taken: BTreeMap<u64, u8>,
+    /// The taken blocks, each as [`key`] writes it: a set of the type that the allocator has, so that the code is there once.
+    taken: BTreeSet<usize>,
     /// All ranges ever added, in frames.
     added: Vec<Range<u64>>,
     free_frames: u64,
@@ -80,7 +83,7 @@ impl Frames {
     pub const fn new() -> Self {
         Self {
             free: FrameAllocator::new(),
-            taken: BTreeMap::new(),
+            taken: BTreeSet::new(),
             added: Vec::new(),
             free_frames: 0,
             total_frames: 0,
@@ -128,7 +131,7 @@ impl Frames {
             return None;
         }
         let frame = self.free.alloc(1 << order)? as u64;
-        self.taken.insert(frame, order);
+        self.taken.insert(key(frame, order));
         self.free_frames -= 1 << order;
         Some(Pa(frame * PAGE_SIZE))
     }
@@ -174,15 +177,16 @@ impl Frames {
             return Err(FramesError::BadBlock(at));
         }
         let frame = at.0 / PAGE_SIZE;
-        let (&start, &have) =
-            self.taken.range(..=frame).next_back().ok_or(FramesError::NotTaken(at))?;
+        let up_to = key(frame, MAX_ORDER);
+        let taken = *self.taken.range(..=up_to).next_back().ok_or(FramesError::NotTaken(at))?;
+        let (start, have) = block_of(taken);
         if have < order || frame - start >= 1 << have {
             return Err(FramesError::NotTaken(at));
         }
-        self.taken.remove(&start);
+        self.taken.remove(&taken);
         // Halve the taken block until what is left is the part; the halves without it stay taken.
         for half in order..have {
-            self.taken.insert((frame & !((1 << half) - 1)) ^ (1 << half), half);
+            self.taken.insert(key((frame & !((1 << half) - 1)) ^ (1 << half), half));
         }
         self.free.dealloc(frame as usize, 1 << order);
         self.free_frames += 1 << order;
@@ -198,6 +202,16 @@ impl Frames {
     pub const fn total_bytes(&self) -> u64 {
         self.total_frames * PAGE_SIZE
     }
+}
+
+/// A block as a number: by its first frame, then by its order.
+fn key(frame: u64, order: u8) -> usize {
+    (frame << ORDER_BITS) as usize | usize::from(order)
+}
+
+/// First frame and order of the block that [`key`] wrote so.
+fn block_of(key: usize) -> (u64, u8) {
+    (key as u64 >> ORDER_BITS, (key & ((1 << ORDER_BITS) - 1)) as u8)
 }
 
 /// Order of the largest block that starts at frame `at` and has no more than `frames` frames (not 0).
@@ -222,7 +236,7 @@ fn touched_frames(ranges: &[Range<Pa>]) -> Vec<Range<u64>> {
 
 fn union(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|r| r.start < r.end);
-    ranges.sort_unstable_by_key(|r| r.start);
+    sort_by_key(&mut ranges, |r| r.start);
     ranges.dedup_by(|next, before| {
         let touches = next.start <= before.end;
         if touches {

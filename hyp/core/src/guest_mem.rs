@@ -14,6 +14,7 @@ use core::fmt;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
 use crate::hw::Hw;
+use crate::sort::sort_by_key;
 
 /// A run of guest RAM that is contiguous for the guest and on the board.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +67,7 @@ pub struct GuestRam {
 impl GuestRam {
     /// RAM of these extents, given in any order.
     pub fn new(mut extents: Vec<Extent>) -> Result<Self, ExtentError> {
-        extents.sort_unstable_by_key(|e| e.ipa);
+        sort_by_key(&mut extents, |e| e.ipa);
         let mut end = 0;
         for e in &extents {
             if e.len == 0 || (e.ipa.0 | e.pa.0 | e.len) % PAGE_SIZE != 0 {

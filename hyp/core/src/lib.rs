@@ -44,6 +44,7 @@ pub mod sched;
 pub mod serror;
 pub mod smccc;
 pub mod snapshot;
+mod sort;
 pub mod stage2;
 pub mod steal;
 pub mod storm;
