@@ -232,9 +232,10 @@ impl<'a> Node<'a> {
     }
 
     /// The property `name`.
-    #[inline(always)]
+    #[inline(never)]
     pub fn property(&self, name: &str) -> Option<Property<'a>> {
-        self.properties().find(|property| property.is(name))
+        let initial = name.bytes().next();
+        self.properties().find(|property| property.initial() == initial && property.is(name))
     }
 
     /// The nodes right below.
