@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use tessera_abi::layout;
 
@@ -76,14 +77,18 @@ fn taken(guest: &Guest) -> (u64, u64) {
 /// Interrupt number `n`: of the board's devices, then of those that guests have, with its state.
 #[inline(never)]
 pub(super) fn interrupts(world: &impl World, n: usize) -> Option<Record> {
-    let lines = (0..).map_while(|n| world.line(n));
-    let known = lines.clone().count();
-    match n.checked_sub(known) {
-        None => { lines }.nth(n).map(|line| line_record(&line)),
-        Some(n) => {
-            world.guests().iter().flat_map(interrupts_of).nth(n).map(|interrupt| interrupt.record())
-        }
+    if let Some(line) = world.line(n) {
+        return Some(line_record(&line));
     }
+    let mut n = n - (0..).map_while(|n| world.line(n)).count();
+    for guest in world.guests() {
+        let all = interrupts_of(guest);
+        if let Some(interrupt) = all.get(n) {
+            return Some(interrupt.record());
+        }
+        n -= all.len();
+    }
+    None
 }
 
 fn line_record(line: &LineFacts) -> Record {
@@ -100,53 +105,47 @@ struct Interrupt<'a> {
     guest: &'a Guest,
     vcpu: Option<VcpuId>,
     intid: u32,
-    what: String,
+    what: &'a str,
     /// How often the guest got it, where that is counted.
     count: Option<u64>,
 }
 
 /// Timers of each vCPU, then the devices.
-fn interrupts_of(guest: &Guest) -> impl Iterator<Item = Interrupt<'_>> {
+fn interrupts_of(guest: &Guest) -> Vec<Interrupt<'_>> {
     use layout::*;
-    let private = [
-        (VTIMER_INTID, "virtual timer"),
-        (PTIMER_INTID, "physical timer"),
-        (PMU_INTID, "performance monitors"),
-    ];
-    let vcpus = (0..).map(VcpuId).zip(&guest.counters.vcpus);
-    let private = vcpus.flat_map(move |(vcpu, observed)| {
-        let of = move |(intid, what): (u32, &str)| Interrupt {
-            guest,
-            vcpu: Some(vcpu),
-            intid,
-            what: what.into(),
-            count: match intid {
-                VTIMER_INTID => Some(observed.exits.get(Cause::VirtualTimer)),
-                PMU_INTID => Some(observed.exits.get(Cause::Pmu)),
-                // It comes by the timer that Tessera's own deadlines come by.
-                _ => None,
-            },
-        };
-        private.into_iter().map(of)
-    });
-    let shared = move |intid, what, count| Interrupt { guest, vcpu: None, intid, what, count };
     let (config, counters) = (&guest.config, &guest.counters);
-    let uart = (config.console == ConsoleKind::Pl011)
-        .then(|| shared(UART_INTID, "UART".into(), Some(counters.console_interrupts.get())));
-    let watchdog =
-        config.watchdog.is_some().then(|| shared(WATCHDOG_INTID, "watchdog".into(), None));
-    let disks = (0..).zip(&config.disks).zip(&counters.disks).map(move |((n, disk), counted)| {
-        shared(VIRTIO_INTID + n, disk.name.clone(), Some(counted.interrupts.get()))
-    });
+    let mut all = Vec::new();
+    let mut add = |vcpu, intid, what, count| {
+        all.push(Interrupt { guest, vcpu, intid, what, count });
+    };
+    for (vcpu, observed) in (0..).map(|vcpu| Some(VcpuId(vcpu))).zip(&counters.vcpus) {
+        let exits = |cause| Some(observed.exits.get(cause));
+        add(vcpu, VTIMER_INTID, "virtual timer", exits(Cause::VirtualTimer));
+        // It comes by the timer that Tessera's own deadlines come by.
+        add(vcpu, PTIMER_INTID, "physical timer", None);
+        add(vcpu, PMU_INTID, "performance monitors", exits(Cause::Pmu));
+    }
+    if config.console == ConsoleKind::Pl011 {
+        add(None, UART_INTID, "UART", Some(counters.console_interrupts.get()));
+    }
+    if config.watchdog.is_some() {
+        add(None, WATCHDOG_INTID, "watchdog", None);
+    }
+    if !guest.groups.is_empty() {
+        add(None, GPIO_INTID, "GPIO", None);
+    }
+    for (intid, share) in (GROUP_INTID..).zip(&guest.groups) {
+        add(None, intid, &share.group.name, None);
+    }
+    for ((intid, disk), counted) in (VIRTIO_INTID..).zip(&config.disks).zip(&counters.disks) {
+        add(None, intid, &disk.name, Some(counted.interrupts.get()));
+    }
     let virtio = |slot: u64| VIRTIO_INTID + slot as u32;
-    let button = shared(virtio(POWER_BUTTON_SLOT), "power button".into(), None);
-    let port = config.control.then(|| shared(virtio(CONTROL_SLOT), "control port".into(), None));
-    let gpio = (!guest.groups.is_empty()).then(|| shared(GPIO_INTID, "GPIO".into(), None));
-    let groups = (0..).zip(&guest.groups);
-    let groups =
-        groups.map(move |(n, share)| shared(GROUP_INTID + n, share.group.name.clone(), None));
-    let boards = private.chain(uart).chain(watchdog).chain(gpio).chain(groups);
-    boards.chain(disks).chain([button]).chain(port)
+    add(None, virtio(POWER_BUTTON_SLOT), "power button", None);
+    if config.control {
+        add(None, virtio(CONTROL_SLOT), "control port", None);
+    }
+    all
 }
 
 impl Interrupt<'_> {
@@ -162,7 +161,7 @@ impl Interrupt<'_> {
             .with("guest", String::from(self.guest.name()))
             .with("vcpu", self.vcpu.map(|vcpu| u64::from(vcpu.0)))
             .with("interrupt", u64::from(self.intid))
-            .with("of", self.what.clone())
+            .with("of", String::from(self.what))
             .with("enabled", flag(|states| states.enabled))
             .with("pending", flag(|states| states.pending))
             .with("active", flag(|states| states.active))
@@ -189,12 +188,14 @@ pub(super) fn disk(world: &impl World, n: usize) -> Option<Record> {
         ),
         Some(n) if n < partitions.len() => Some(partition(world, partitions.get(n)?)),
         Some(n) => {
-            let all = world
-                .guests()
-                .iter()
-                .flat_map(|guest| (0..guest.disks.len()).map(move |slot| (guest, slot)));
-            let (guest, slot) = { all }.nth(n - partitions.len())?;
-            Some(guest_disk(guest, slot))
+            let mut n = n - partitions.len();
+            for guest in world.guests() {
+                if n < guest.disks.len() {
+                    return Some(guest_disk(guest, n));
+                }
+                n -= guest.disks.len();
+            }
+            None
         }
     }
 }
