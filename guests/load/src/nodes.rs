@@ -5,8 +5,9 @@
 //! - `messages`: a multicomputer. The first member sends the others pieces of the work through rings, and they send back what they
 //!   found. With `nodes.cores=N` the members of each of N cores have their turn alone, so that an emulator which runs one core
 //!   after the other counts what each core has to do.
-//! - `arrays`: a multiprocessor. In each step, a place of the first queen, all count their part into a shared array; a barrier follows. In its
-//!   first life, a member ends at the step `nodes.ends`, and is late for ever in the step `nodes.stays`.
+//! - `arrays`: a multiprocessor. In each step, a place of the first queen, all count their part into a shared array; a barrier follows. Members before
+//!   `nodes.first` (0) are others, and only in the barriers. In its first life, a member ends at the step `nodes.ends`, and is
+//!   late for ever in the step `nodes.stays`.
 //! - `alone`: one guest without a group.
 
 use core::hint::black_box;
@@ -205,6 +206,8 @@ fn serve(peers: &Member, mesh: &mut Mesh<'_>, board: Rows) {
 /// Each member gives the result.
 fn arrays(machine: &Machine, peers: &Member, board: Rows, queens: u64) -> Option<u64> {
     let (me, members) = (peers.me(), peers.members());
+    let first = number(machine, "nodes.first", 0) as usize;
+    let (mine, workers) = (me.checked_sub(first)?, members - first);
     let (lines, array) = peers.words().split_at_checked(members * LINE)?;
     let array = array.get(..queens as usize * members)?;
     let mut barrier = Barrier::new(lines, peers)?;
@@ -226,7 +229,7 @@ fn arrays(machine: &Machine, peers: &Member, board: Rows, queens: u64) -> Option
                 return None;
             }
             let row = array.chunks(members).nth(step as usize)?;
-            row.get(me)?.store(part(board, step, me, members), Relaxed);
+            row.get(me)?.store(part(board, step, mine, workers), Relaxed);
             match barrier.wait(step) {
                 Ok(_) => step += 1,
                 Err(Broken::Changed { gone, came }) => {
@@ -242,7 +245,7 @@ fn arrays(machine: &Machine, peers: &Member, board: Rows, queens: u64) -> Option
     }
 }
 
-/// What a member finds in a step.
+/// What one of so many members finds in a step.
 fn part(board: Rows, step: u64, me: usize, members: usize) -> u64 {
     let (mut number, mut found) = (0, 0);
     if let Some(rows) = board.next().nth(step as usize) {

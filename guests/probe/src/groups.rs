@@ -166,6 +166,18 @@ fn conversation(group: &Group) {
     );
 }
 
+/// Says what is in the region: the sum (FNV-1a) of its first `probe.bytes` bytes, and how many behind them are not zero.
+pub fn region(machine: &Machine) {
+    let [node, ..] = machine.groups() else { panic!("there is a region in a group") };
+    let (at, size) = (mmu::map_gigabyte(node.region.0), node.region.1);
+    let bytes = machine.arg("probe.bytes").and_then(|n| n.parse().ok()).unwrap_or(size);
+    let sum = (0..bytes).fold(0xcbf2_9ce4_8422_2325, |sum: u64, n| {
+        (sum ^ u64::from(read8(at + n))).wrapping_mul(0x100_0000_01b3)
+    });
+    let behind = (bytes..size).filter(|n| read8(at + n) != 0).count();
+    println!("GROUP-REGION sum={sum:#x} behind={behind}");
+}
+
 /// Says what becomes of the other members, as it is told by interrupts, and keeps a mark in the region.
 pub fn watch(machine: &Machine) -> ! {
     let [node, ..] = machine.groups() else { panic!("a watcher is in a group") };

@@ -1,8 +1,8 @@
 //! "It works": each promise of the architecture, and of Tessera to its guests, checked one by one.
 //!
 //! Without a hypervisor the same lines pass on QEMU's `virt`, but for those marked as Tessera's alone: so a test that
-//! fails under Tessera has found something. `probe.mode=echo` on the command line makes it answer typed lines instead, `watch` tell of its group,
-//! and `probe.only=gic,timer` picks sections.
+//! fails under Tessera has found something. `probe.mode=echo` on the command line makes it answer typed lines instead, `watch` and
+//! `region` tell of its group, and `probe.only=gic,timer` picks sections.
 #![no_std]
 #![no_main]
 
@@ -61,6 +61,9 @@ fn main(machine: &'static Machine) {
     }
     if machine.arg("probe.mode") == Some("watch") {
         groups::watch(machine);
+    }
+    if machine.arg("probe.mode") == Some("region") {
+        return groups::region(machine);
     }
     let only = machine.arg("probe.only");
     for (name, section) in SECTIONS {

@@ -54,7 +54,7 @@ pub fn try_call(tally: &mut Tally, conduit: Conduit, function: u64) {
         };
     }
     x[0] = function;
-    // A random CPU_ON could start a CPU at a random place: that is attack 23's.
+    // A random CPU_ON could start a CPU at a random place: that is attack 24's.
     if psci && function & 0xff == 3 {
         x[1] |= 1 << 20;
     }

@@ -11,9 +11,16 @@ const BREAKPOINT: u32 = 0xd420_0000;
 
 /// Ends as `rogue.end` on the command line says; with none, or an unknown one, the run-time switches the machine off.
 pub fn run(machine: &Machine) {
-    let Some(how) = machine.arg("rogue.end") else { return };
+    if let Some(how) = machine.arg("rogue.end") {
+        by(how);
+    }
+}
+
+/// Ends in the way of this name.
+pub fn by(how: &str) {
     println!("ROGUE-ENDS {how}");
     match how {
+        "off" => psci::off(),
         "reset" => psci::reset(),
         "warm-reset" => _ = psci::call(psci::SYSTEM_RESET2, [0; 3]),
         "cpus-off" => _ = psci::call(psci::CPU_OFF, [0; 3]),

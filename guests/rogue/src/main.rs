@@ -10,6 +10,7 @@
 #![no_std]
 #![no_main]
 
+mod barriers;
 mod calls;
 mod debug;
 mod devices;
@@ -34,7 +35,7 @@ type Attack = (&'static str, fn(&Machine, &mut Tally));
 
 /// The attacks by number, from 1. The last one loses the second CPU to garbage, which on a QEMU with one thread for all
 /// takes its time slices from what comes after.
-const ATTACKS: [Attack; 23] = [
+const ATTACKS: [Attack; 24] = [
     ("reads outside ram", outside::reads),
     ("writes outside ram", outside::writes),
     ("addresses beyond any bus", outside::huge),
@@ -57,6 +58,7 @@ const ATTACKS: [Attack; 23] = [
     ("cache, tlb and translation instructions", registers::maintenance),
     ("debug registers, halts and waits", debug::run),
     ("memory, doorbells and pages of groups", groups::run),
+    ("barriers left in the middle", barriers::run),
     ("cpus started and stopped wrongly", calls::cpus),
 ];
 

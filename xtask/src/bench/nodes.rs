@@ -13,7 +13,8 @@ use crate::workspace::Workspace;
 /// Guests that compute.
 const NODES: usize = 32;
 /// Cores that they share, and the rows about these.
-const CORES: [(usize, &str); 2] = [(2, "speedup_2_cores"), (4, "speedup_4_cores")];
+const CORES: [(usize, &str); 3] =
+    [(1, "speedup_1_core"), (2, "speedup_2_cores"), (4, "speedup_4_cores")];
 /// The instructions of the computation, as the guest names them.
 const NAME: &str = "nodes";
 /// What is computed: long enough that what it takes to begin and to end is little.

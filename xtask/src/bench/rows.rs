@@ -113,6 +113,7 @@ const ROWS: &[Row] = &[
     row("doorbell_running", 420),
     row("doorbell_blocked", 1_500),
     hundredths("ring_bytes_per_instruction", None),
+    hundredths("speedup_1_core", Some(AtLeast(95))),
     hundredths("speedup_2_cores", None),
     hundredths("speedup_4_cores", Some(AtLeast(380))),
     row("wake_by_sgi", 1_500),

@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tessera-ring", &["tessera-abi"]),
     ("tessera-rt", &["tessera-ring", "tessera-abi"]),
     ("guest-probe", &["tessera-rt", "tessera-abi"]),
-    ("guest-rogue", &["tessera-rt", "tessera-abi"]),
+    ("guest-rogue", &["tessera-rt", "tessera-ring", "tessera-abi"]),
     ("guest-bench", &["tessera-rt", "tessera-ring", "tessera-abi"]),
     ("guest-load", &["tessera-rt", "tessera-ring", "tessera-abi"]),
     ("guest-linux-group", &["tessera-abi"]),

@@ -14,6 +14,8 @@ tests! {
         who_stays_is_told_of_whoever_goes_and_the_memory_stays,
         thirty_two_guests_on_four_cores_compute_one_result_by_messages_and_by_shared_arrays,
         who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_is_back,
+        whoever_waits_in_a_barrier_is_told_of_a_rogue_that_leaves_it_and_goes_on_when_it_is_back,
+        every_member_finds_the_file_that_a_region_begins_with_and_zeros_behind_it,
         a_storm_of_rings_leaves_who_is_rung_nine_tenths_of_its_work,
         a_stock_debian_sleeps_until_it_is_rung_and_gets_what_another_sends;
 }
@@ -170,6 +172,77 @@ fn who_waits_in_a_barrier_is_told_of_a_member_that_goes_and_they_go_on_when_it_i
     for who in others.into_iter().chain(["node1", "node4"]) {
         target.line(who, "NODES joined step=");
         found(&mut target, who, "arrays");
+    }
+}
+
+/// How the lives of a rogue in a barrier end, one after the other: what it does itself, and what ends and starts it from outside.
+const LEAVES: [(&str, Option<&str>, Option<&str>); 5] = [
+    ("lost-vectors", None, None),
+    ("reset", None, None),
+    ("off", None, Some("vm start node0")),
+    ("wait", Some("vm kill node0"), Some("vm start node0")),
+    ("wait", Some("vm reset node0"), None),
+];
+
+fn whoever_waits_in_a_barrier_is_told_of_a_rogue_that_leaves_it_and_goes_on_when_it_is_back(
+    machine: Machine,
+) {
+    let scene = Scene::new(machine, "group-leaves");
+    let mut guests = nodes(5, "nodes.way=arrays nodes.first=1");
+    guests[0] = Guest::rogue("node0", &[0, 1, 2, 3])
+        .shared(1)
+        .memory("8M")
+        .bootargs("rogue.only=23")
+        .with("restart = \"on-crash\";");
+    let mut target = start(&scene, machine, &guests);
+    let others = ["node1", "node2", "node3", "node4"];
+    for (how, end, back) in LEAVES {
+        target.line("node0", &format!("ROGUE-ENDS {how}"));
+        end.into_iter().for_each(|end| _ = target.ask(end));
+        // Whoever starts again by itself may be back before another looks.
+        let came = if back.is_some() { "0x0 " } else { "" };
+        for who in others {
+            target.line(who, &format!("NODES gone=0x1 came={came}"));
+        }
+        if let Some(back) = back {
+            target.wait_state("node0", "stopped");
+            target.ask(back);
+        }
+        for who in others {
+            target.line(who, "NODES joined step=");
+        }
+    }
+    for who in others {
+        found(&mut target, who, "arrays");
+    }
+    let done = target.line("node0", "ROGUE-DONE");
+    assert_eq!((number(&done, "attacks"), number(&done, "broken")), (1, 0), "{done}");
+}
+
+fn every_member_finds_the_file_that_a_region_begins_with_and_zeros_behind_it(machine: Machine) {
+    let scene = Scene::new(machine, "group-initial");
+    // Longer than the largest block of the region, and no number of words.
+    let bytes: Vec<u8> =
+        (0..2_500_001u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
+    let initial = format!(
+        "size = \"3M\"; reader = <&{{/c}}>; initial = \"{}\";",
+        scene.file("data", &bytes).display()
+    );
+    let look = format!("probe.mode=region probe.bytes={}", bytes.len());
+    let guest = |name, core| Guest::probe(name, &[core]).memory("8M").bootargs(&look);
+    let guests = [
+        guest("a", 0),
+        guest("b", 1).shared(1),
+        guest("c", 2).group("ring", &["a", "b"], &initial),
+    ];
+    let mut target = scene.start(&guests, &[]);
+    // FNV-1a.
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    for who in ["a", "b", "c"] {
+        let line = target.line(who, "GROUP-REGION ");
+        assert!(line.ends_with(&format!("sum={sum:#x} behind=0")), "{line}, not {sum:#x}");
     }
 }
 

@@ -14,6 +14,8 @@ tests! {
         a_truncated_bundle_is_refused_wherever_it_ends,
         a_damaged_configuration_is_refused,
         a_damaged_kernel_costs_only_its_own_guest,
+        a_damaged_file_of_a_group_costs_only_its_members,
+        a_file_that_does_not_fit_its_groups_region_is_refused_with_its_line,
         entered_without_el2_the_message_says_how_to_get_it,
         memory_that_the_board_does_not_have_costs_only_its_own_guest,
         a_board_on_which_no_guest_can_start_ends_with_a_failure,
@@ -88,6 +90,42 @@ fn a_damaged_kernel_costs_only_its_own_guest(machine: Machine) {
     assert!(line.contains("rogue.img"), "{line}");
     target.line("db", "PROBE-DONE");
     assert!(!target.said("tessera").contains("web: 1 vCPU"));
+}
+
+/// A guest in a group whose region begins with `bytes`, and one in none.
+fn with_a_region(scene: &Scene, bytes: &[u8]) -> [Guest; 2] {
+    let initial = scene.file("data", bytes).display().to_string();
+    let group = format!("size = \"64K\"; initial = \"{initial}\";");
+    let db = Guest::probe("db", &[1]).bootargs("probe.only=ids");
+    [probe().group("ring", &["web"], &group), db]
+}
+
+fn a_damaged_file_of_a_group_costs_only_its_members(machine: Machine) {
+    let scene = Scene::new(machine, "bad-region");
+    let data: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    let mut bytes = read(&scene.bundle(&with_a_region(&scene, &data)));
+    let at = position(&bytes, &data);
+    bytes[at + 4999] ^= 1;
+    let boot = with(scene.file("damaged.itb", &bytes));
+    let mut target = Target::start(machine.board(&boot), &["db"]);
+    let line = target.line("tessera", "sha256");
+    assert!(line.contains("data"), "{line}");
+    let line = target.line("tessera", "ring/initial: ");
+    assert!(line.contains("data is not in the bundle, or is damaged"), "{line}");
+    target.line("tessera", "web: is left out, for its group `ring` is");
+    target.line("db", "PROBE-DONE");
+    assert!(!target.said("tessera").contains("web: 1 vCPU"));
+}
+
+fn a_file_that_does_not_fit_its_groups_region_is_refused_with_its_line(machine: Machine) {
+    let scene = Scene::new(machine, "long-region");
+    let fits = dts(&with_a_region(&scene, &[1; 64 << 10]));
+    scene.bundle_of(&scene.file("fits.dts", fits.as_bytes()));
+    let long = dts(&with_a_region(&scene, &[1; (64 << 10) + 1]));
+    let said = not_packed(&scene, &long);
+    let place =
+        format!("refused.dts:{}: ring/initial: 65537 bytes do not fit", line_of(&long, "initial"));
+    assert!(said.contains(&place), "{said}");
 }
 
 fn entered_without_el2_the_message_says_how_to_get_it(machine: Machine) {
