@@ -1,6 +1,6 @@
 //! Guests that share memory, ring each other, and see who of them is up.
 
-use tessera_system_tests::{GICV3, Guest, Machine, Scene, Target, VIRT, tests};
+use tessera_system_tests::{EMULATED, GICV3, Guest, Machine, Scene, Target, tests};
 
 use crate::shares::{result, start, start_counted};
 use crate::{number, promises_are_kept};
@@ -8,7 +8,7 @@ use crate::{number, promises_are_kept};
 tests! {
     GICV3:
         stock_debians_with_two_vcpus_each_share_one_core_and_a_group;
-    VIRT:
+    EMULATED:
         members_share_memory_and_ring_each_other_on_cores_of_their_own_and_on_shared_ones,
         members_that_attack_what_they_share_harm_nobody,
         who_stays_is_told_of_whoever_goes_and_the_memory_stays,
