@@ -32,8 +32,11 @@ pub enum Written {
 }
 
 /// The transport's state of a device with `N` queues.
+pub type Transport<const N: usize> = Registers<[Queue; N]>;
+
+/// The same for `Q`, the queues: what is not in a hurry is there once, for any number of them.
 #[derive(Debug)]
-pub struct Transport<const N: usize> {
+pub struct Registers<Q: ?Sized> {
     device_id: u32,
     offered: u64,
     accepted: u64,
@@ -44,7 +47,7 @@ pub struct Transport<const N: usize> {
     interrupt: u32,
     generation: u32,
     fault: Option<QueueError>,
-    queues: [Queue; N],
+    queues: Q,
 }
 
 impl<const N: usize> Transport<N> {
@@ -71,12 +74,6 @@ impl<const N: usize> Transport<N> {
         let Self { device_id, offered, generation, .. } = *self;
         let max = self.queues.first().map_or(0, Queue::max);
         *self = Self { generation, ..Self::new(device_id, offered, max) };
-    }
-
-    /// Whether buffers may be used and interrupts sent (VIRTIO 1.3 2.1.2).
-    #[inline]
-    pub const fn live(&self) -> bool {
-        self.status & (status::DRIVER_OK | status::NEEDS_RESET) == status::DRIVER_OK
     }
 
     /// The features that the driver accepted.
@@ -120,18 +117,6 @@ impl<const N: usize> Transport<N> {
         self.live()
     }
 
-    /// The device cannot go on, because of `fault` (VIRTIO 1.3 2.1.2); whether to raise the interrupt.
-    #[cold]
-    pub fn break_down(&mut self, fault: QueueError) -> bool {
-        let tell = self.live();
-        self.fault = Some(fault);
-        self.status |= status::NEEDS_RESET;
-        if tell {
-            self.interrupt |= interrupt::CONFIG;
-        }
-        tell
-    }
-
     /// Why the device broke down, once each time: for a person to read.
     pub fn take_fault(&mut self) -> Option<QueueError> {
         self.fault.take()
@@ -145,35 +130,15 @@ impl<const N: usize> Transport<N> {
         if offset == reg::INTERRUPT_STATUS && size == 4 {
             return self.interrupt.into();
         }
-        self.load_more(config, offset, size)
-    }
-
-    #[inline(never)]
-    fn load_more(&self, config: &[u8], offset: u64, size: u8) -> u64 {
-        if offset >= reg::CONFIG {
-            return read_config(config, offset - reg::CONFIG, size);
-        }
-        if size != 4 { 0 } else { u64::from(self.read(offset)) }
+        let any: &Registers<[Queue]> = self;
+        any.load_more(config, offset, size)
     }
 
     /// The value of a control register, below [`reg::CONFIG`]. What is not there reads as 0.
     #[inline]
     pub fn read(&self, offset: u64) -> u32 {
-        match offset {
-            reg::INTERRUPT_STATUS => self.interrupt,
-            reg::MAGIC => MAGIC,
-            reg::VERSION => VERSION,
-            reg::DEVICE_ID => self.device_id,
-            reg::VENDOR_ID => VENDOR,
-            reg::DEVICE_FEATURES => half(self.offered, self.device_features_sel),
-            reg::QUEUE_NUM_MAX => self.selected().map_or(0, |q| u32::from(q.max())),
-            reg::QUEUE_READY => self.selected().map_or(0, |q| u32::from(q.ready())),
-            reg::STATUS => self.status,
-            // There are no shared memory regions: all ones for length and address (VIRTIO 1.3 4.2.2).
-            reg::SHM_LEN..=reg::SHM_BASE_HIGH => u32::MAX,
-            reg::CONFIG_GENERATION => self.generation,
-            _ => 0,
-        }
+        let any: &Registers<[Queue]> = self;
+        any.control(offset)
     }
 
     /// Stores to a control register.
@@ -188,7 +153,58 @@ impl<const N: usize> Transport<N> {
                 self.interrupt &= !value;
                 Written::Nothing
             }
-            _ => self.write_more(offset, value, ram),
+            _ => {
+                let any: &mut Registers<[Queue]> = self;
+                any.write_more(offset, value, ram)
+            }
+        }
+    }
+}
+
+impl<Q: ?Sized> Registers<Q> {
+    /// Whether buffers may be used and interrupts sent (VIRTIO 1.3 2.1.2).
+    #[inline]
+    pub const fn live(&self) -> bool {
+        self.status & (status::DRIVER_OK | status::NEEDS_RESET) == status::DRIVER_OK
+    }
+
+    /// The device cannot go on, because of `fault` (VIRTIO 1.3 2.1.2); whether to raise the interrupt.
+    #[cold]
+    pub fn break_down(&mut self, fault: QueueError) -> bool {
+        let tell = self.live();
+        self.fault = Some(fault);
+        self.status |= status::NEEDS_RESET;
+        if tell {
+            self.interrupt |= interrupt::CONFIG;
+        }
+        tell
+    }
+}
+
+impl Registers<[Queue]> {
+    #[inline(never)]
+    fn load_more(&self, config: &[u8], offset: u64, size: u8) -> u64 {
+        if offset >= reg::CONFIG {
+            return read_config(config, offset - reg::CONFIG, size);
+        }
+        if size != 4 { 0 } else { u64::from(self.control(offset)) }
+    }
+
+    fn control(&self, offset: u64) -> u32 {
+        match offset {
+            reg::INTERRUPT_STATUS => self.interrupt,
+            reg::MAGIC => MAGIC,
+            reg::VERSION => VERSION,
+            reg::DEVICE_ID => self.device_id,
+            reg::VENDOR_ID => VENDOR,
+            reg::DEVICE_FEATURES => half(self.offered, self.device_features_sel),
+            reg::QUEUE_NUM_MAX => self.selected().map_or(0, |q| u32::from(q.max())),
+            reg::QUEUE_READY => self.selected().map_or(0, |q| u32::from(q.ready())),
+            reg::STATUS => self.status,
+            // There are no shared memory regions: all ones for length and address (VIRTIO 1.3 4.2.2).
+            reg::SHM_LEN..=reg::SHM_BASE_HIGH => u32::MAX,
+            reg::CONFIG_GENERATION => self.generation,
+            _ => 0,
         }
     }
 
