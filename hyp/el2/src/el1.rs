@@ -297,11 +297,14 @@ fn reset_timers() {
 }
 
 macro_rules! each_of_sixteen {
-    ($count:expr, $prefix:literal) => {{
-        each_of_sixteen!(@ $count, $prefix, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    ($count:expr, $kind:literal) => {{
+        each_of_sixteen!(@ $count, $kind, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     }};
-    (@ $count:expr, $prefix:literal, $($n:literal)*) => {{
-        $(if $n < $count { msr!(concat!($prefix, $n, "_el1"), 0); })*
+    (@ $count:expr, $kind:literal, $($n:literal)*) => {{
+        $(if $n < $count {
+            msr!(concat!("dbg", $kind, "cr", $n, "_el1"), 0);
+            msr!(concat!("dbg", $kind, "vr", $n, "_el1"), 0);
+        })*
     }};
 }
 
@@ -313,10 +316,8 @@ pub fn reset_debug() {
     msr!("mdccint_el1", 0);
     msr!("osdlr_el1", 0);
     msr!("oslar_el1", 0);
-    each_of_sixteen!(breakpoints, "dbgbcr");
-    each_of_sixteen!(breakpoints, "dbgbvr");
-    each_of_sixteen!(watchpoints, "dbgwcr");
-    each_of_sixteen!(watchpoints, "dbgwvr");
+    each_of_sixteen!(breakpoints, "b");
+    each_of_sixteen!(watchpoints, "w");
 }
 
 /// PMCR_EL0.E: events are counted (DDI 0487 D24.5.8).

@@ -6,23 +6,29 @@ use crate::sysreg::{mrs, msr};
 /// Most breakpoints, and most watchpoints, of a core.
 const MOST: usize = 16;
 
-/// Takes the first `count` of sixteen registers.
+/// Takes the first `count` of sixteen pairs of registers, `dbg…cr` and `dbg…vr`.
 macro_rules! save_each {
-    ($count:expr, $prefix:literal, $to:expr) => {
-        save_each!(@ $count, $prefix, $to; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    ($count:expr, $kind:literal, $control:expr, $value:expr) => {
+        save_each!(@ $count, $kind, $control, $value; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (@ $count:expr, $prefix:literal, $to:expr; $($n:literal)*) => {
-        $(if $n < $count { $to[$n] = mrs!(concat!($prefix, $n, "_el1")) as _; })*
+    (@ $count:expr, $kind:literal, $control:expr, $value:expr; $($n:literal)*) => {
+        $(if $n < $count {
+            $control[$n] = mrs!(concat!("dbg", $kind, "cr", $n, "_el1")) as u32;
+            $value[$n] = mrs!(concat!("dbg", $kind, "vr", $n, "_el1"));
+        })*
     };
 }
 
 /// Gives them back.
 macro_rules! restore_each {
-    ($count:expr, $prefix:literal, $from:expr) => {
-        restore_each!(@ $count, $prefix, $from; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    ($count:expr, $kind:literal, $control:expr, $value:expr) => {
+        restore_each!(@ $count, $kind, $control, $value; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (@ $count:expr, $prefix:literal, $from:expr; $($n:literal)*) => {
-        $(if $n < $count { msr!(concat!($prefix, $n, "_el1"), u64::from($from[$n])); })*
+    (@ $count:expr, $kind:literal, $control:expr, $value:expr; $($n:literal)*) => {
+        $(if $n < $count {
+            msr!(concat!("dbg", $kind, "vr", $n, "_el1"), $value[$n]);
+            msr!(concat!("dbg", $kind, "cr", $n, "_el1"), u64::from($control[$n]));
+        })*
     };
 }
 
@@ -55,10 +61,8 @@ impl Breakpoints {
     #[inline(never)]
     pub fn save(&mut self) {
         let (breakpoints, watchpoints) = counts();
-        save_each!(breakpoints, "dbgbcr", self.control);
-        save_each!(breakpoints, "dbgbvr", self.value);
-        save_each!(watchpoints, "dbgwcr", self.watch_control);
-        save_each!(watchpoints, "dbgwvr", self.watch_value);
+        save_each!(breakpoints, "b", self.control, self.value);
+        save_each!(watchpoints, "w", self.watch_control, self.watch_value);
         self.locked = mrs!("oslsr_el1") & OSLK != 0;
         self.interrupts = mrs!("mdccint_el1");
         // Reading the register that clears them tells which are set (DDI 0487 D24.3).
@@ -71,10 +75,8 @@ impl Breakpoints {
     #[inline(never)]
     pub fn restore(&self) {
         let (breakpoints, watchpoints) = counts();
-        restore_each!(breakpoints, "dbgbvr", self.value);
-        restore_each!(breakpoints, "dbgbcr", self.control);
-        restore_each!(watchpoints, "dbgwvr", self.watch_value);
-        restore_each!(watchpoints, "dbgwcr", self.watch_control);
+        restore_each!(breakpoints, "b", self.control, self.value);
+        restore_each!(watchpoints, "w", self.watch_control, self.watch_value);
         msr!("dbgclaimset_el1", self.claims);
         set_behind_lock(self.behind_lock);
         msr!("oslar_el1", u64::from(self.locked));
