@@ -26,6 +26,7 @@ mod purpose {
     pub const MIX: u8 = 4;
 }
 
+#[inline(never)]
 fn hash(purpose: u8, key: &Key, data: &[u8]) -> Key {
     let mut hasher = Sha256::new();
     hasher.update([purpose]);

@@ -62,7 +62,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let frame: u64;
     // SAFETY: reads the frame pointer.
     unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack)) };
-    report(|out| {
+    report(&|out| {
         let _ = writeln!(out, "{}", info.message());
         if let Some(place) = info.location() {
             let _ = writeln!(out, "  at {}:{}", place.file(), place.line());
@@ -77,7 +77,7 @@ extern "C" fn own_exception_taken(frame: &OwnFrame) -> ! {
     if power::semihosting_was_refused() {
         power::off();
     }
-    report(|out| {
+    report(&|out| {
         let kind = KINDS.get(frame.kind as usize).unwrap_or(&"unknown");
         let _ = writeln!(out, "{kind} exception in the hypervisor");
         let (esr, far, elr) = (mrs!("esr_el2"), mrs!("far_el2"), mrs!("elr_el2"));
@@ -96,7 +96,7 @@ extern "C" fn own_exception_taken(frame: &OwnFrame) -> ! {
 
 /// Another core has not come out of EL2 for `seconds`: says where it may be, and stops the board.
 pub fn stuck(core: CpuId, seconds: u64) -> ! {
-    report(|out| {
+    report(&|out| {
         let _ = writeln!(out, "core {core} is stuck in EL2: it has not answered for {seconds} s");
         let end = cpu::get(core).map_or(0, |cpu| cpu.stack_end.load(Ordering::Relaxed));
         let _ = writeln!(
@@ -125,7 +125,10 @@ fn scan(out: &mut dyn Write, stack: Range<u64>) {
     }
 }
 
-fn report(body: impl FnOnce(&mut dyn Write)) -> ! {
+/// One copy of it, for all that there is to report.
+#[cold]
+#[inline(never)]
+fn report(body: &dyn Fn(&mut dyn Write)) -> ! {
     let me = cpu::current_id();
     let first = PANICKING.compare_exchange(0, me.0 + 1, Ordering::AcqRel, Ordering::Acquire);
     if first.is_err_and(|core| core != me.0 + 1 || TWICE.swap(true, Ordering::Relaxed)) {

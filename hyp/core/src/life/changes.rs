@@ -73,8 +73,9 @@ impl Changes {
     }
 
     fn keep_last(&mut self, count: usize) {
-        let too_many = self.waiting.len().saturating_sub(count);
-        self.waiting.drain(..too_many);
-        self.left_out += too_many as u64;
+        while self.waiting.len() > count {
+            self.waiting.pop_front();
+            self.left_out += 1;
+        }
     }
 }

@@ -15,6 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use core::ops::DerefMut;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::lock::Mutex;
@@ -139,32 +140,38 @@ impl Life {
         self.starts.load(Ordering::Relaxed)
     }
 
+    #[inline(never)]
+    #[track_caller]
+    fn inner(&self) -> impl DerefMut<Target = Inner> {
+        self.inner.lock()
+    }
+
     /// What is known of it.
     pub fn facts(&self) -> Facts {
-        Facts { starts: self.starts(), ..self.inner.lock().facts }
+        Facts { starts: self.starts(), ..self.inner().facts }
     }
 
     /// Takes the oldest change of state that was not taken yet, if it may be told at `now` of a counter with `hz` ticks a
     /// second.
     pub fn take_change(&self, now: u64, hz: u64) -> Telling {
-        self.inner.lock().changes.take(now, hz)
+        self.inner().changes.take(now, hz)
     }
 
     /// Where it is.
     pub fn state(&self) -> State {
-        self.inner.lock().facts.state
+        self.inner().facts.state
     }
 
     /// Lives that began to run, the state and the phase, of one moment.
     pub fn standing(&self) -> (u64, State, Phase) {
-        let inner = self.inner.lock();
+        let inner = self.inner();
         (self.starts(), inner.facts.state, self.phase())
     }
 
     /// Somebody outside asks for something, at `now` of a counter with `hz` ticks a second. The state has changed when
     /// this returns; what else is to be done the [`Action`] says.
     pub fn ask(&self, request: Request, now: u64, hz: u64) -> Result<Action, Refusal> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inner();
         let (action, state) = table::answer(inner.facts.state, request)?;
         let down = self.phase() == Phase::Down;
         inner.enter(state, now);
@@ -202,12 +209,12 @@ impl Life {
 
     /// No life follows this one by itself, however it ends: the board goes off.
     pub fn be_the_last(&self) {
-        self.inner.lock().last = true;
+        self.inner().last = true;
     }
 
     /// This life ends, for a reason of its own. `true` where this call decided that: the caller makes its cores leave.
     pub fn end(&self, reason: StopReason, now: u64) -> bool {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inner();
         if inner.reason.is_some() || self.phase() != Phase::Running {
             return false;
         }
@@ -220,7 +227,7 @@ impl Life {
 
     /// Why this life ends, where that is decided.
     pub fn reason(&self) -> Option<StopReason> {
-        self.inner.lock().reason
+        self.inner().reason
     }
 
     /// A core has left the guest for good, in [`Phase::Leaving`]. Each core calls this once a life; `true` for the last.
@@ -235,7 +242,7 @@ impl Life {
 
     /// Nothing of the life is left: what follows. For the leader.
     pub fn ended(&self, now: u64, hz: u64) -> (StopReason, After) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inner();
         let reason = inner.reason.take().unwrap_or(StopReason::Killed);
         let seconds = now.saturating_sub(inner.facts.began) / hz.max(1);
         if seconds >= SHORT_LIFE {
@@ -271,13 +278,13 @@ impl Life {
     /// The life could not be built; nothing of it is left. As [`Life::ended`].
     pub fn not_built(&self, now: u64, hz: u64) -> (StopReason, After) {
         self.fail_loading();
-        self.inner.lock().facts.began = now;
+        self.inner().facts.began = now;
         self.ended(now, hz)
     }
 
     /// The life could not be loaded: it ends when it would begin to run.
     pub fn fail_loading(&self) {
-        self.inner.lock().reason.get_or_insert(StopReason::NotLoaded);
+        self.inner().reason.get_or_insert(StopReason::NotLoaded);
     }
 
     /// The life is built: its cores clear its memory.
@@ -305,7 +312,7 @@ impl Life {
     /// The guest is loaded: its cores may run it, unless its end was decided meanwhile, and then `false`. The caller
     /// kicks them.
     pub fn begin_running(&self, now: u64) -> bool {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inner();
         self.parked.store(0, Ordering::Relaxed);
         self.starts.fetch_add(1, Ordering::Relaxed);
         inner.facts.began = now;
@@ -319,7 +326,7 @@ impl Life {
 
     /// What is due at `now`. For the leader.
     pub fn due(&self, now: u64) -> Due {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inner();
         if inner.facts.wake_at.is_some_and(|at| at <= now) {
             inner.facts.restarts = inner.facts.restarts.saturating_add(1);
             inner.begin_building();
@@ -340,7 +347,7 @@ impl Life {
 
     /// When [`Life::due`] is to be asked next.
     pub fn deadline(&self) -> Option<u64> {
-        let inner = self.inner.lock();
+        let inner = self.inner();
         [inner.facts.wake_at, inner.stop_by].into_iter().flatten().min()
     }
 }

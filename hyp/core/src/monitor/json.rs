@@ -17,13 +17,13 @@ pub(super) struct Object<'a> {
 
 impl<'a> Object<'a> {
     pub(super) fn begin(out: &'a mut String) -> Self {
-        out.push('{');
+        put(out, '{');
         Self { out, first: true }
     }
 
     fn name(&mut self, name: &str, unit: &str) {
         if !core::mem::replace(&mut self.first, false) {
-            self.out.push(',');
+            put(self.out, ',');
         }
         let _ = write!(self.out, "\"{name}{unit}\":");
     }
@@ -69,14 +69,14 @@ impl<'a> Object<'a> {
             Value::Flag(flag) => self.flag(name, *flag),
             Value::List(list) => {
                 self.name(name, "");
-                self.out.push('[');
+                put(self.out, '[');
                 for (index, text) in list.iter().enumerate() {
                     if index > 0 {
-                        self.out.push(',');
+                        put(self.out, ',');
                     }
                     quote(text, self.out);
                 }
-                self.out.push(']');
+                put(self.out, ']');
             }
         }
     }
@@ -88,16 +88,25 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn end(self) {
-        self.out.push('}');
+        put(self.out, '}');
     }
 }
 
+/// One copy of it, for all the marks here.
+#[inline(never)]
+fn put(out: &mut String, mark: char) {
+    out.push(mark);
+}
+
 fn quote(text: &str, out: &mut String) {
-    out.push('"');
+    put(out, '"');
     for c in text.chars() {
         match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            ' '..='~' => out.push(c),
+            '"' | '\\' => {
+                put(out, '\\');
+                put(out, c);
+            }
+            ' '..='~' => put(out, c),
             _ => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     let _ = write!(out, "\\u{unit:04x}");
@@ -105,7 +114,7 @@ fn quote(text: &str, out: &mut String) {
             }
         }
     }
-    out.push('"');
+    put(out, '"');
 }
 
 #[cfg(test)]

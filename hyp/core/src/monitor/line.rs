@@ -179,7 +179,8 @@ impl Editor {
             CTRL_K => self.erase(self.cursor, self.line.len(), out),
             CTRL_U => self.erase(0, self.cursor, out),
             CTRL_W => {
-                let word = self.before_cursor().trim_end().rfind(' ').map_or(0, |space| space + 1);
+                let word =
+                    self.before_cursor().trim_ascii_end().rfind(' ').map_or(0, |space| space + 1);
                 self.erase(word, self.cursor, out);
             }
             CTRL_L => {
@@ -209,7 +210,7 @@ impl Editor {
     fn enter(&mut self, out: &mut String) -> Typed {
         out.push_str("\r\n");
         let line = core::mem::take(&mut self.line);
-        if !line.trim().is_empty() && self.history.back() != Some(&line) {
+        if !line.trim_ascii().is_empty() && self.history.back() != Some(&line) {
             if self.history.len() == HISTORY_MAX {
                 self.history.pop_front();
             }

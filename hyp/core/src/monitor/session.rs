@@ -140,7 +140,7 @@ impl Session {
         world: &impl World,
     ) -> (Option<u32>, Result<Option<Command>, String>) {
         let text = str::from_utf8(request).unwrap_or("");
-        let (id, verb) = text.trim_start().split_once(' ').unwrap_or((text.trim(), ""));
+        let (id, verb) = text.trim_ascii_start().split_once(' ').unwrap_or((text.trim_ascii(), ""));
         let id = id.bytes().all(|byte| byte.is_ascii_digit()).then(|| id.parse().ok()).flatten();
         if request.is_empty() {
             return (None, Ok(None));

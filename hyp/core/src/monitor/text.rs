@@ -109,7 +109,7 @@ impl Text {
             let (before, after) = if *right { (pad, 0) } else { (0, pad) };
             let _ = write!(out, "{:before$}{text}{:after$}", "", "", after = after + GAP);
         }
-        out.truncate(start + out.get(start..).unwrap_or("").trim_end().len());
+        out.truncate(start + out.get(start..).unwrap_or("").trim_ascii_end().len());
         out.push_str("\r\n");
         true
     }

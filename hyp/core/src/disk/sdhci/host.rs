@@ -128,6 +128,7 @@ impl<R: Registers> Host<R> {
     }
 
     /// Waits so many microseconds.
+    #[inline(never)]
     pub(super) fn pause(&self, hw: &impl Hw, micros: u64) {
         self.wait(hw, micros, || {
             // Nothing depends on it: it spaces the looks at the clock.

@@ -253,7 +253,9 @@ impl ControlPort {
                 return Err(QueueError::Short);
             }
             queue.push(hw, ram, head, written)?;
-            self.waiting.drain(..(written as usize).min(self.waiting.len()));
+            for _ in 0..written {
+                self.waiting.pop_front();
+            }
             used = true;
         }
         Ok(used && self.transport.tell(queue::RECEIVE, hw, ram)?)
