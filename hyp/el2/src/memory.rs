@@ -16,14 +16,26 @@ use tessera_core::lock::Mutex;
 use crate::cpu::MAX_CPUS;
 use crate::hw::FRAMES;
 
-/// The address of a symbol of the linker script.
+/// The address of a symbol of the linker script. Those behind the heap are further away than the one instruction reaches that
+/// the compiler has for an address (xtask builds the image so), hence two.
 macro_rules! symbol {
     ($name:ident) => {{
         // SAFETY: a symbol of image.ld; only its address is taken.
         unsafe extern "C" {
             static $name: u8;
         }
-        core::ptr::addr_of!($name) as u64
+        let at: u64;
+        // SAFETY: computes an address from the PC and touches no memory.
+        unsafe {
+            core::arch::asm!(
+                "adrp {at}, {name}",
+                "add {at}, {at}, :lo12:{name}",
+                at = lateout(reg) at,
+                name = sym $name,
+                options(pure, nomem, nostack, preserves_flags)
+            )
+        };
+        at
     }};
 }
 pub(crate) use symbol;

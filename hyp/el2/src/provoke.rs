@@ -109,10 +109,11 @@ fn fail(kind: Kind) {
         Kind::Abort => unsafe {
             core::ptr::read_volatile(0x40 as *const u64);
         },
-        // SAFETY: the page is not writable; the store faults, which is the purpose.
-        Kind::Write => unsafe {
-            core::ptr::write_volatile(symbol!(__text_start) as *mut u32, 0);
-        },
+        Kind::Write => {
+            let text = symbol!(__text_start) as *mut u32;
+            // SAFETY: the page is not writable; the store faults, which is the purpose.
+            unsafe { core::ptr::write_volatile(text, 0) };
+        }
         Kind::Execute => jump(symbol!(__data_start)),
         Kind::ExecuteStack => jump(core::ptr::from_ref(&kind) as u64 & !3),
         Kind::Stack => {
