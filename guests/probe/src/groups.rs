@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use tessera_rt::abi::group::doorbell::{ALL, CHANGED, INDEX, MEMBERS, PENDING, RING, WRITABLE};
 use tessera_rt::abi::group::membership::{self, LIVES_SHIFT, State};
+use tessera_rt::abi::hypercall;
 use tessera_rt::mmio::{read8, read32, read64, write32, write64};
 use tessera_rt::mmu::{self, Kind};
 use tessera_rt::report::{check, equal, same, skip};
@@ -41,10 +42,24 @@ impl Group {
         read32(self.doorbell + register)
     }
 
+    /// Members of an odd index call, the others use the doorbell's page.
+    fn calls(&self) -> bool {
+        self.node.index % 2 != 0
+    }
+
     fn ring(&self, whom: u32) {
         // What was written before is there when it is heard.
         cpu::dsb();
-        write32(self.doorbell + RING, whom);
+        if self.calls() {
+            while !self.node.try_ring(whom) {}
+        } else {
+            write32(self.doorbell + RING, whom);
+        }
+    }
+
+    /// Who rang.
+    fn take(&self) -> u32 {
+        if self.calls() { self.node.take().0 } else { self.read(PENDING) }
     }
 
     fn word(&self, index: u32) -> u64 {
@@ -140,12 +155,13 @@ fn conversation(group: &Group) {
     for nobody in [group.node.members, 32, 0x1_0000, ALL - 1] {
         group.ring(nobody);
     }
+    no_group(&group.node);
     cpu::irq_unmask();
     let done = timer::comes(|| {
         // Whoever came late has not heard the rings before.
         group.ring(ALL);
         timer::sleep(1000);
-        heard |= group.read(PENDING);
+        heard |= group.take();
         heard & others == others
     });
     group.ring(ALL);
@@ -164,6 +180,13 @@ fn conversation(group: &Group) {
         "the page changed as often as that takes",
         read64(group.page + membership::GENERATION) >= 2,
     );
+}
+
+/// Calls for a group that the guest is not in.
+fn no_group(node: &GroupNode) {
+    let none = GroupNode { number: 1 << 16, ..*node };
+    equal("a ring in no group", none.call::<{ hypercall::RING }>(0)[0], hypercall::NO_GROUP);
+    equal("who rang in no group", none.call::<{ hypercall::TAKE }>(0)[0], hypercall::NO_GROUP);
 }
 
 /// Says what is in the region: the sum (FNV-1a) of its first `probe.bytes` bytes, and how many behind them are not zero.

@@ -33,8 +33,9 @@ pub fn storm(machine: &Machine) -> ! {
         *bell = (mmu::map(group.doorbell, Kind::Device, false), mmu::map_gigabyte(group.region.0));
     }
     loop {
-        for (doorbell, region) in &bells[..machine.groups().len()] {
+        for (group, (doorbell, region)) in machine.groups().iter().zip(&bells) {
             write32(doorbell + RING, read32(*region) & 1);
+            let _ = group.try_ring(read32(*region) & 1);
         }
     }
 }
@@ -67,6 +68,10 @@ fn attack(group: &GroupNode, tally: &mut Tally) {
     let doorbell = mmu::map(group.doorbell, Kind::Device, false);
     for index in (0..=256).chain((8..32).map(|bit| 1 << bit)).chain([ALL, ALL - 1, 1 << 31 | 1]) {
         tally.step(|| write32(doorbell + RING, index));
+        tally.step(|| group.try_ring(index));
+        // Of groups that it is not in, by far.
+        let other = GroupNode { number: index | 8, ..*group };
+        tally.step(|| (other.try_ring(index), other.take()));
     }
     for offset in 0..PAGE {
         let at = doorbell + offset;
@@ -80,8 +85,11 @@ fn attack(group: &GroupNode, tally: &mut Tally) {
     for _ in 0..ROUNDS {
         let whom = tally.below(64) as u32;
         tally.step(|| write32(doorbell + RING, if whom < 32 { whom } else { ALL }));
-        if whom == 0 {
-            tally.step(|| read32(doorbell + PENDING));
+        tally.step(|| group.try_ring(whom));
+        match whom {
+            0 => tally.step(|| read32(doorbell + PENDING)),
+            1 => tally.step(|| group.take()),
+            _ => {}
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct GroupNode {
     pub name: &'static str,
     /// The first register of its doorbell.
     pub doorbell: u64,
+    /// The doorbell's number, for hypercalls.
+    pub number: u32,
     /// The first byte of its membership page.
     pub membership: u64,
     /// The region: its first byte and its length.
@@ -174,6 +176,7 @@ impl Machine {
             let group = GroupNode {
                 name: node.label,
                 doorbell: number(0),
+                number: fdt::word(node.doorbell, 0).unwrap_or(0),
                 membership: number(4),
                 region: (number(8), number(10)),
                 intid: fdt::word(node.interrupts, 4).unwrap_or(0) + 32,
@@ -215,6 +218,7 @@ struct Node {
     method: &'static str,
     bootargs: &'static str,
     label: &'static str,
+    doorbell: &'static [u8],
     index: &'static [u8],
     members: &'static [u8],
     read_only: bool,
@@ -231,6 +235,7 @@ impl Node {
             "method" => self.method = fdt::text(value),
             "bootargs" => self.bootargs = fdt::text(value),
             "label" => self.label = fdt::text(value),
+            "tessera,doorbell" => self.doorbell = value,
             "tessera,index" => self.index = value,
             "tessera,members" => self.members = value,
             "read-only" => self.read_only = true,

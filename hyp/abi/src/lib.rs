@@ -7,4 +7,5 @@
 #![forbid(unsafe_code)]
 
 pub mod group;
+pub mod hypercall;
 pub mod layout;

@@ -87,19 +87,27 @@ impl Member {
     /// Whether a ring by whose bit is `by` would interrupt it too soon. Not so where it has yet to ask for others, or rang that
     /// one itself.
     #[inline]
-    fn is_spared(&self, now: u64, by: u64) -> bool {
+    fn is_spared(&self, now: u64, by: u32) -> bool {
         !self.budget.is_open(now)
             && self.pending.load(Ordering::Relaxed) & RINGS == 0
-            && u64::from(self.rang.load(Ordering::Relaxed)) & by == 0
+            && self.rang.load(Ordering::Relaxed) & by == 0
+    }
+
+    /// Takes what is pending of `bits`.
+    fn take(&self, bits: u64) -> u64 {
+        // What was noted before the interrupt that the guest took (`Vgic::ring`).
+        fence(Ordering::Acquire);
+        // Before the look at `watched`, as `Vm::gpio_write` has it the other way round.
+        self.pending.fetch_and(!bits, Ordering::SeqCst) & bits
     }
 
     /// A ring interrupted it.
     #[inline]
-    fn charge(&self, now: u64, price: u64, by: u64, watched: bool) {
-        if u64::from(self.rang.load(Ordering::Relaxed)) & by == 0 {
-            self.budget.charge(now, price, watched);
+    fn charge(&self, now: u64, price: u64, cost: u64, by: u32) {
+        if self.rang.load(Ordering::Relaxed) & by == 0 {
+            self.budget.charge(now, price, cost);
         } else {
-            self.rang.fetch_and(!(by as u32), Ordering::Relaxed);
+            self.rang.fetch_and(!by, Ordering::Relaxed);
         }
     }
 }
@@ -186,24 +194,34 @@ impl Group {
         })
     }
 
-    /// Has `member` find `bit` pending, if it lives. A ring and a change each have an interrupt: who asks for one of the two
-    /// only is still told of it.
-    #[inline]
-    fn ring(&self, hw: &impl Hw, member: &Member, bit: u64, now: u64) {
+    /// Has `member` find that it was rung by whose bit is `by`, if it lives.
+    #[inline(always)]
+    fn ring(&self, hw: &impl Hw, member: &Member, by: u32, now: u64) {
         let life = member.life.lock();
         let Some(vm) = &*life else { return };
-        let alike = if bit == CHANGED { CHANGED } else { RINGS };
-        if member.pending.fetch_or(bit, Ordering::AcqRel) & alike != 0 {
+        if member.pending.fetch_or(by.into(), Ordering::AcqRel) & RINGS != 0 {
             return;
         }
         // There is a fence in it, between `pending` and `watched`: who enables a line has one between them as well.
         let interrupted = vm.group_interrupt(hw, member.slot);
-        let watched = member.watched.load(Ordering::Relaxed);
-        if watched {
+        if member.watched.load(Ordering::Relaxed) {
             vm.gpio_edge(hw, member.slot, true);
+            member.charge(now, self.price, budget::GPIO * self.price, by);
+        } else if interrupted {
+            member.charge(now, self.price, self.price, by);
         }
-        if (interrupted || watched) && bit != CHANGED {
-            member.charge(now, self.price, bit, watched);
+    }
+
+    /// Has `member` find that the membership page has changed, if it lives. A change and a ring each have an interrupt: who
+    /// asks for one of the two only is still told of it.
+    fn tell_change(hw: &impl Hw, member: &Member) {
+        let life = member.life.lock();
+        let Some(vm) = &*life else { return };
+        if member.pending.fetch_or(CHANGED, Ordering::AcqRel) & CHANGED == 0 {
+            vm.group_interrupt(hw, member.slot);
+            if member.watched.load(Ordering::Relaxed) {
+                vm.gpio_edge(hw, member.slot, true);
+            }
         }
     }
 
@@ -232,7 +250,7 @@ impl Group {
         drop(generation);
         // Who is rung sees the page as it is now.
         hw.fence();
-        self.others(index).for_each(|member| self.ring(hw, member, CHANGED, 0));
+        self.others(index).for_each(|member| Self::tell_change(hw, member));
     }
 }
 
@@ -292,19 +310,19 @@ impl Share {
             && !self.is_pending()
     }
 
+    /// Takes who rang, a bit each, and whether the membership page has changed.
+    pub fn take_all(&self) -> (u32, bool) {
+        let taken = self.member().map_or(0, |member| member.take(RINGS | CHANGED));
+        ((taken & RINGS) as u32, taken & CHANGED != 0)
+    }
+
     /// A load from the doorbell page; `None` where nothing answers.
     pub fn read(&self, offset: u64, size: u8) -> Option<u32> {
         let member = self.member()?;
-        let take = |bits: u64| {
-            // What was noted before the interrupt that the guest took (`Vgic::ring`).
-            fence(Ordering::Acquire);
-            // Before the look at `watched`, as `Vm::gpio_write` has it the other way round.
-            member.pending.fetch_and(!bits, Ordering::SeqCst) & bits
-        };
         match (offset, size) {
             (doorbell::RING, 4) => Some(0),
-            (doorbell::PENDING, 4) => Some(take(RINGS) as u32),
-            (doorbell::CHANGED, 4) => Some(u32::from(take(CHANGED) != 0)),
+            (doorbell::PENDING, 4) => Some(member.take(RINGS) as u32),
+            (doorbell::CHANGED, 4) => Some(u32::from(member.take(CHANGED) != 0)),
             (doorbell::INDEX, 4) => Some(self.index.into()),
             (doorbell::MEMBERS, 4) => Some(self.group.count() as u32),
             (doorbell::WRITABLE, 4) => Some((member.access == Access::ReadWrite).into()),
@@ -312,32 +330,44 @@ impl Share {
         }
     }
 
-    /// A store to the doorbell page; `None` where nothing answers.
-    #[inline]
-    pub fn write(&self, hw: &impl Hw, offset: u64, size: u8, value: u64) -> Option<Rung> {
-        if (offset, size) != (doorbell::RING, 4) {
-            return None;
+    /// Rings `whom`: a member by its index, or all others.
+    #[inline(always)]
+    pub fn ring(&self, hw: &impl Hw, whom: u32) -> Rung {
+        let (group, Some(me)) = (&*self.group, self.member()) else { return Rung::Done };
+        if whom == u32::from(self.index) {
+            return Rung::Done;
         }
-        let (group, me) = (&*self.group, self.member()?);
-        let (bit, now) = (1 << (self.index % MAX_MEMBERS as u8), hw.now());
-        let is_held = |spared: bool| spared && !me.budget.insists(now, group.price);
-        if value == u64::from(doorbell::ALL) {
-            // All or none: who is held rings nobody twice.
-            if is_held(group.others(self.index).any(|member| member.is_spared(now, bit))) {
-                return Some(Rung::Held);
-            }
-            group.others(self.index).for_each(|member| group.ring(hw, member, bit, now));
-            me.rang.store(u32::MAX, Ordering::Relaxed);
-        } else if value != u64::from(self.index)
-            && let Some(member) = group.members.get(value as usize)
-        {
-            if is_held(member.is_spared(now, bit)) {
-                return Some(Rung::Held);
-            }
-            group.ring(hw, member, bit, now);
-            me.rang.fetch_or(1 << value, Ordering::Relaxed);
+        let Some(member) = group.members.get(whom as usize) else {
+            return if whom == doorbell::ALL { self.ring_all(hw, me) } else { Rung::Done };
+        };
+        let (by, now) = (self.bit(), hw.now());
+        if member.is_spared(now, by) && !me.budget.insists(now, group.price) {
+            return Rung::Held;
         }
-        Some(Rung::Done)
+        group.ring(hw, member, by, now);
+        let bit = 1 << (whom % MAX_MEMBERS as u32);
+        if me.rang.load(Ordering::Relaxed) & bit == 0 {
+            me.rang.fetch_or(bit, Ordering::Relaxed);
+        }
+        Rung::Done
+    }
+
+    /// All or none: who is held rings nobody twice.
+    #[inline(never)]
+    fn ring_all(&self, hw: &impl Hw, me: &Member) -> Rung {
+        let (group, by, now) = (&*self.group, self.bit(), hw.now());
+        let is_spared = |member: &Member| member.is_spared(now, by);
+        if group.others(self.index).any(is_spared) && !me.budget.insists(now, group.price) {
+            return Rung::Held;
+        }
+        group.others(self.index).for_each(|member| group.ring(hw, member, by, now));
+        me.rang.store(u32::MAX, Ordering::Relaxed);
+        Rung::Done
+    }
+
+    /// Its own, where members have a bit each.
+    fn bit(&self) -> u32 {
+        1 << (self.index % MAX_MEMBERS as u8)
     }
 }
 

@@ -284,6 +284,7 @@ fn group(root: &mut Writer, slot: u64, group: &GroupDt<'_>) {
         node.texts("reg-names", &["doorbell", "membership", "region"]);
         node.cells("interrupts", &spi(layout::GROUP_INTID + slot as u32, irq::EDGE_RISING));
         node.text("label", group.name);
+        node.cells("tessera,doorbell", &[slot as u32]);
         node.cells("tessera,index", &[group.index.into()]);
         node.cells("tessera,members", &[group.members as u32]);
         if !group.writable {

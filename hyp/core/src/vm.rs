@@ -27,7 +27,7 @@ use crate::smccc::Services;
 use crate::stage2::Stage2;
 use crate::steal::StealTime;
 use crate::trng::Stream;
-use crate::vgic::Vgic;
+use crate::vgic::{Rung, Vgic};
 use crate::virtio::blk::VirtioBlk;
 use crate::virtio::input::PowerButton;
 use crate::vtimer::Clock;
@@ -299,11 +299,21 @@ impl Vm {
     }
 
     /// The interrupt of the group in `slot`; called on the core of whoever caused it. Whether it takes any of the guest's time.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn group_interrupt(&self, hw: &impl Hw, slot: u8) -> bool {
-        let kick = self.vgic.ring(slot);
-        self.kick(hw, kick);
-        !kick.is_empty()
+        match self.vgic.ring(slot) {
+            Rung::One(vcpu) => {
+                match self.core_of(vcpu) {
+                    Some(core) => hw.kick(core),
+                    None => hw.wake(self.id, vcpu),
+                }
+                true
+            }
+            Rung::Told(vcpus) => {
+                self.kick(hw, vcpus);
+                !vcpus.is_empty()
+            }
+        }
     }
 
     /// The interrupt of the virtio device in `slot`.

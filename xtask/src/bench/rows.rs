@@ -112,6 +112,7 @@ const ROWS: &[Row] = &[
     Row { name: "neighbour_other_core_percent", from: From::Guest, unit: "percent", target: None },
     row("doorbell_running", 420),
     row("doorbell_blocked", 1_500),
+    plain("doorbell_page"),
     hundredths("ring_bytes_per_instruction", None),
     hundredths("speedup_1_core", Some(AtLeast(95))),
     hundredths("speedup_2_cores", None),

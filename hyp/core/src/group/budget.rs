@@ -8,7 +8,7 @@ pub(super) const INTERRUPTS_A_SECOND: u64 = 25_000;
 /// How many of them may come at once after a quiet time.
 pub(super) const BURST: u64 = 64;
 /// For so many of them counts one that comes by a line of the GPIO as well: that wakes a program, by two handlers of the kernel.
-const GPIO: u64 = 8;
+pub(super) const GPIO: u64 = 8;
 /// So many guests can be held for the sake of one. None is held for longer than all of them have an interrupt in, so that those
 /// which insist take no more of that one's time than the others do.
 const INSIST: u64 = crate::config::MAX_GUESTS as u64;
@@ -29,11 +29,14 @@ impl Budget {
         now >= self.open_from.load(Relaxed)
     }
 
-    /// A ring interrupted it, also by a line of its GPIO where that is `watched`. `price` is the ticks for which it has one.
+    /// A ring interrupted it, which counts for `cost`. `price` is the ticks for which it has one.
     #[inline]
-    pub(super) fn charge(&self, now: u64, price: u64, watched: bool) {
-        let cost = if watched { GPIO * price } else { price };
-        self.open_from.fetch_max(now.saturating_sub(BURST * price), Relaxed);
+    pub(super) fn charge(&self, now: u64, price: u64, cost: u64) {
+        // After a quiet time it has no more than the burst.
+        let least = now.saturating_sub(BURST * price);
+        if self.open_from.load(Relaxed) < least {
+            self.open_from.fetch_max(least, Relaxed);
+        }
         self.open_from.fetch_add(cost, Relaxed);
     }
 

@@ -1,11 +1,11 @@
 //! Loads and stores to the devices that no guest is in a hurry for, kept out of the way of the others.
 
+use tessera_abi::group::doorbell::RING;
 use tessera_abi::layout;
 
 use super::mmio::{device_at, loaded, refuse, stored};
 use super::{Next, Step};
 use crate::control::Control;
-use crate::counters::Cause;
 use crate::exit::MmioAccess;
 use crate::group::Rung;
 use crate::hw::Hw;
@@ -21,14 +21,9 @@ pub(super) const GPIO_END: u64 = layout::GPIO_BASE + layout::GPIO_SIZE;
 pub(super) const DOORBELL_END: u64 =
     layout::DOORBELL_BASE + layout::MAX_GROUPS as u64 * layout::DOORBELL_SIZE;
 
-/// Devices whose pages are looked for behind the others: groups' doorbells first.
+/// Devices whose pages are looked for behind the others.
 #[inline(never)]
 pub fn other(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, hw: &impl Hw, next: &mut Next) -> Step {
-    let at = access.ipa().0.wrapping_sub(layout::DOORBELL_BASE);
-    if at < DOORBELL_END - layout::DOORBELL_BASE {
-        vcpu.observed.exits.count(Cause::Doorbell);
-        return doorbell(vm, vcpu, access, at, hw, next);
-    }
     vcpu.observed.exits.count(device_at(access.ipa()));
     match access.ipa().0 {
         layout::GPIO_BASE..GPIO_END => gpio(vm, vcpu, access, hw, next),
@@ -36,8 +31,9 @@ pub fn other(vm: &Vm, vcpu: &mut Vcpu, access: MmioAccess, hw: &impl Hw, next: &
     }
 }
 
-#[inline]
-fn doorbell(
+/// The doorbells of the guest's groups, `at` bytes from the first.
+#[inline(never)]
+pub fn doorbell(
     vm: &Vm,
     vcpu: &mut Vcpu,
     access: MmioAccess,
@@ -48,10 +44,12 @@ fn doorbell(
     let (slot, offset) = (at / layout::DOORBELL_SIZE, at % layout::DOORBELL_SIZE);
     let Some(share) = vm.groups.get(slot as usize) else { return refuse(access, next) };
     if access.write() {
-        return match share.write(hw, offset, access.size(), stored(vcpu, access)) {
-            Some(Rung::Done) => Step::Advance,
-            Some(Rung::Held) => Step::Resume,
-            None => refuse(access, next),
+        if (offset, access.size()) != (RING, 4) {
+            return refuse(access, next);
+        }
+        return match share.ring(hw, stored(vcpu, access) as u32) {
+            Rung::Done => Step::Advance,
+            Rung::Held => Step::Resume,
         };
     }
     let Some(value) = share.read(offset, access.size()) else { return refuse(access, next) };

@@ -52,6 +52,10 @@ pub fn access(
             count(Cause::Virtio);
             return virtio(vm, vcpu, access, ipa - layout::VIRTIO_BASE, hw, next);
         }
+        layout::DOORBELL_BASE..DOORBELL_END => {
+            count(Cause::Doorbell);
+            return devices::doorbell(vm, vcpu, access, ipa - layout::DOORBELL_BASE, hw, next);
+        }
         layout::GICC_DIR_BASE..GICC_DIR_END => {
             count(Cause::Gicc);
             gic(vm, vcpu, access, Frame::Deactivation, ipa - layout::GICC_DIR_BASE, hw, lrs)

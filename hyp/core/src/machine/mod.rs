@@ -5,6 +5,7 @@
 //! on in place, through [`Hw`].
 
 mod devices;
+mod hypercall;
 mod mmio;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -91,6 +92,10 @@ pub fn handle(
     let (cause, what) = match exit {
         Exit::Mmio(access) => return mmio::access(vm, vcpu, access, hw, lrs, next),
         Exit::SysReg(access) => return system_register(vm, vcpu, access, hw, lrs, next),
+        Exit::Hvc(immediate) if immediate != 0 => {
+            hypercall::answer(vm, vcpu, immediate, hw);
+            return Step::Resume;
+        }
         Exit::Hvc(immediate) => {
             vcpu.observed.exits.count(Cause::Hvc);
             return call(vm, vcpu, immediate, hw, Step::Resume, next);

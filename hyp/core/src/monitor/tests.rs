@@ -4,8 +4,6 @@ use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use tessera_abi::group::doorbell;
-
 use super::answer::acts;
 use super::fake::Fake;
 use super::verbs::Argument;
@@ -242,7 +240,7 @@ fn of_a_group_it_is_told_who_is_up_as_its_members_see_it_and_who_has_yet_to_look
     web.groups[0].tell(&hw, &web.life);
     let _ = db.life.ask(Request::Start, 0, 1);
     db.groups[0].tell(&hw, &db.life);
-    let _ = db.groups[0].write(&hw, doorbell::RING, 4, 0);
+    let _ = db.groups[0].ring(&hw, 0);
     let asked = "1 group list\n2 group show ring\n3 vm show db\n4 irq\n5 mem\n";
     let lines = told(&mut Session::new(Asker::Program), &world, asked).join("\n");
     for want in [

@@ -64,7 +64,11 @@ impl Vgic {
                         kick = kick.union(self.announce(vcpu, RECALL));
                     }
                 }
-                (self.spis.read(field, pending), kick)
+                let rung = match field {
+                    Field::SetPending | Field::ClearPending => self.rung(),
+                    _ => 0,
+                };
+                (self.spis.read(field, pending) | rung, kick)
             }
             Which::Shared => (self.spis.read(field, 0), VcpuSet::EMPTY),
         }
@@ -76,14 +80,13 @@ impl Vgic {
         match which {
             Which::Private(vcpu) => {
                 let cpu = self.shared(vcpu);
-                if field == Field::ClearPending {
-                    cpu.news.fetch_and(!(bits << SGI_NEWS), Relaxed);
-                }
-                self.changed_private(vcpu, cpu.bank.write(field, bits, u32::MAX))
+                let forget = |bits: u32| _ = cpu.news.fetch_and(!(bits << SGI_NEWS), Relaxed);
+                self.changed_private(vcpu, cpu.bank.write(field, bits, u32::MAX, forget))
             }
             Which::Shared => {
                 let routes = self.routes.lock();
-                let change = self.spis.write(field, bits, routes.held_by_any());
+                let forget = |bits: u32| _ = self.take_rung(bits);
+                let change = self.spis.write(field, bits, routes.held_by_any(), forget);
                 self.changed_spis(&routes, change)
             }
         }

@@ -4,9 +4,12 @@
 //! because a redistributor may be written by any vCPU; the bank of the SPIs changes only under the lock of its routes, but for the
 //! latch, which doorbells set without ([`super::doors`]).
 
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU8, AtomicU32,
+    Ordering::{Relaxed, Release},
+};
 
-use super::priority_bits;
+use super::{lr, priority_bits};
 
 /// What a bit of a bank's word can be asked or told through registers (IHI 0069 12.9 and 12.11, `<n>` of 32 bits).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +111,13 @@ impl Bank {
         self.priority[n as usize % 32].load(Relaxed)
     }
 
+    /// What a list register says of interrupt `intid`, which is in the bank, besides its state.
+    #[inline(always)]
+    pub fn identity(&self, intid: u32) -> u64 {
+        let group = self.group.get() >> (intid % 32) & 1;
+        lr::identity(intid, self.priority(intid), group.into())
+    }
+
     /// Sets the priority of interrupt `n` of the bank.
     pub fn set_priority(&self, n: u32, value: u8) {
         self.priority[n as usize % 32].store(priority_bits(value), Relaxed);
@@ -123,8 +133,9 @@ impl Bank {
         rising
     }
 
-    /// Writes a register of 32 bits. `loaded`: the interrupts that may be in a list register.
-    pub fn write(&self, field: Field, bits: u32, loaded: u32) -> Change {
+    /// Writes a register of 32 bits. `loaded`: the interrupts that may be in a list register. `forget` drops word of interrupts that
+    /// came and were not found yet.
+    pub fn write(&self, field: Field, bits: u32, loaded: u32, forget: impl Fn(u32)) -> Change {
         match field {
             Field::Group => {
                 let changed = self.group.swap(bits) ^ bits;
@@ -139,6 +150,7 @@ impl Bank {
                 Change { recall: 0, look: bits }
             }
             Field::ClearPending => {
+                forget(bits);
                 self.latch.clear(bits);
                 self.drop_pending.set(bits & loaded);
                 Change { recall: bits & loaded, look: 0 }
@@ -193,6 +205,12 @@ impl Word {
     #[inline]
     pub fn set(&self, bits: u32) -> u32 {
         self.0.fetch_or(bits, Relaxed)
+    }
+
+    /// Sets bits. Who sees them and then has an acquire fence sees what was written before.
+    #[inline]
+    pub fn publish(&self, bits: u32) {
+        self.0.fetch_or(bits, Release);
     }
 
     /// Clears bits; returns what was there.

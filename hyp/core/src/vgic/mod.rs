@@ -59,6 +59,7 @@ use crate::addr::{IntId, VcpuId, VcpuSet};
 use crate::counters::Counter;
 
 pub use self::deliver::News;
+pub use self::doors::Rung;
 pub use self::lr::{ListRegisters, MAX_LIST_REGISTERS, gich, hcr, vmcr};
 pub use self::registers::BadAccess;
 pub use self::states::States;
@@ -106,7 +107,7 @@ pub struct Vgic {
     cpus: [Shared; MAX_VCPUS],
     /// The vCPU that each group's SPI is routed to, as `routes` has it, for who has no time for the lock.
     doors: [AtomicU8; MAX_GROUPS],
-    /// The SPIs. Changed only with `routes` locked, but that doors become pending.
+    /// The SPIs. Changed only with `routes` locked.
     spis: Bank,
     routes: Mutex<Routes>,
 }
@@ -117,6 +118,8 @@ pub struct Vgic {
 struct Shared {
     /// What its owner has to look at before it enters the guest; 0 is nothing.
     news: AtomicU32,
+    /// Doorbells' SPIs that may go into the list register that they have here without a look at anything else ([`doors`]).
+    armed: AtomicU32,
     /// `GICR_WAKER.ProcessorSleep`.
     asleep: AtomicU32,
     /// Interrupts that were pending in its list registers when its owner looked last.
@@ -251,6 +254,7 @@ impl Vgic {
         self.spis.reset(false);
         for cpu in &self.cpus {
             cpu.news.store(0, Relaxed);
+            cpu.armed.store(0, Relaxed);
             cpu.asleep.store(1, Relaxed);
             cpu.pending.store(0, Relaxed);
             cpu.bank.reset(true);
@@ -299,19 +303,6 @@ impl Vgic {
         let routes = self.routes.lock();
         self.spis.latch.set(bit);
         self.tell(&routes, 0, bit)
-    }
-
-    /// Drives the line of a PPI that has no physical twin (the emulated physical timer). The caller owns the vCPU, or
-    /// kicks it if the set says so; delivery is at the next [`Vgic::deliver`].
-    pub fn set_ppi_level(&self, vcpu: VcpuId, intid: IntId, high: bool) -> VcpuSet {
-        let Some(bit) = ppi_bit(intid) else { return VcpuSet::EMPTY };
-        let cpu = self.shared(vcpu);
-        if cpu.bank.drive(bit, high) == 0 {
-            return VcpuSet::EMPTY;
-        }
-        // Folded either way: a list register that has the interrupt active does not know yet that it is to ask for
-        // maintenance.
-        self.announce(vcpu, RECALL)
     }
 
     /// Tells the vCPUs that `change`d SPIs concern: holders fold those of `recall` and look at those of `look`; where
@@ -366,12 +357,6 @@ impl Vgic {
 /// The bit of an SPI in its bank.
 fn spi_bit(intid: IntId) -> Option<u32> {
     (32..64).contains(&intid.0).then(|| 1 << (intid.0 - 32))
-}
-
-/// The bit of a PPI in its bank.
-#[inline]
-fn ppi_bit(intid: IntId) -> Option<u32> {
-    (16..32).contains(&intid.0).then(|| 1 << intid.0)
 }
 
 /// The SPIs of a set of interrupts.

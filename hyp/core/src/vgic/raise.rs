@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{ListRegisters, RECALL, SGI_NEWS, Shared, Vgic, VgicCpu, lr, ppi_bit};
+use super::{ListRegisters, RECALL, SGI_NEWS, Shared, Vgic, VgicCpu, lr};
 use crate::addr::{IntId, VcpuId, VcpuSet};
 
 /// `ICC_SGI<n>R_EL1` (IHI 0069 12.2): Interrupt Routing Mode, all but the sender.
@@ -75,6 +75,19 @@ impl Vgic {
         self.raise(me, lrs, intid.0, true)
     }
 
+    /// Drives the line of a PPI that has no physical twin (the emulated physical timer). The caller owns the vCPU, or
+    /// kicks it if the set says so; delivery is at the next [`Vgic::deliver`].
+    pub fn set_ppi_level(&self, vcpu: VcpuId, intid: IntId, high: bool) -> VcpuSet {
+        let Some(bit) = ppi_bit(intid) else { return VcpuSet::EMPTY };
+        let cpu = self.shared(vcpu);
+        if cpu.bank.drive(bit, high) == 0 {
+            return VcpuSet::EMPTY;
+        }
+        // Folded either way: a list register that has the interrupt active does not know yet that it is to ask for
+        // maintenance.
+        self.announce(vcpu, RECALL)
+    }
+
     /// Makes private interrupt `intid` of the own vCPU pending, for its physical twin if `hw`.
     #[inline(always)]
     pub(super) fn raise(
@@ -114,7 +127,7 @@ impl Vgic {
             && calm
             && let Some(index) = me.free_place(intid, place, lrs.empty())
         {
-            lrs.write(index, cpu.identity(intid) | lr::PENDING | more);
+            lrs.write(index, cpu.bank.identity(intid) | lr::PENDING | more);
             me.occupy(cpu, intid, index, hw);
             return true;
         }
@@ -210,13 +223,10 @@ impl VgicCpu {
     }
 }
 
-impl Shared {
-    /// What a list register says of private interrupt `intid` besides its state.
-    #[inline(always)]
-    fn identity(&self, intid: u32) -> u64 {
-        let group = self.bank.group.get() >> (intid % 32) & 1;
-        lr::identity(intid, self.bank.priority(intid), group as u64)
-    }
+/// The bit of a PPI in its bank.
+#[inline]
+fn ppi_bit(intid: IntId) -> Option<u32> {
+    (16..32).contains(&intid.0).then(|| 1 << intid.0)
 }
 
 /// The affinity of a vCPU, `MPIDR_EL1.Aff<n>`: Aff0 is its number, the others are zero.

@@ -70,7 +70,9 @@ impl Vgic {
 
     /// Reads the list registers back into the words and carries out the requests that concern them.
     fn fold(&self, me: &mut VgicCpu, lrs: &mut impl ListRegisters, routes: &Routes) -> Folded {
-        let bank = &self.shared(me.id).bank;
+        let cpu = self.shared(me.id);
+        cpu.armed.store(0, Relaxed);
+        let bank = &cpu.bank;
         let held = routes.held(me.id);
         let drop_pending =
             both(bank.drop_pending.take(u32::MAX), self.spis.drop_pending.take(held));
@@ -302,9 +304,7 @@ impl Vgic {
     }
 
     pub(super) fn identity(&self, me: &VgicCpu, intid: u32) -> u64 {
-        let bank = self.bank(me.id, intid);
-        let group = bank.group.get() >> (intid % 32) & 1;
-        lr::identity(intid, bank.priority(intid % 32), group as u64)
+        self.bank(me.id, intid).identity(intid)
     }
 
     /// Asks for the maintenance interrupts that those outside need; none, in the ordinary case.

@@ -20,20 +20,20 @@ pub struct States {
 impl Vgic {
     /// The states of a vCPU's SGIs and PPIs, or of the SPIs.
     pub fn states(&self, vcpu: Option<VcpuId>) -> States {
-        let (bank, listed) = match vcpu {
+        let (bank, listed, rung) = match vcpu {
             Some(vcpu) => {
                 let cpu = self.shared(vcpu);
-                (&cpu.bank, cpu.pending.load(Relaxed) as u32)
+                (&cpu.bank, cpu.pending.load(Relaxed) as u32, 0)
             }
             None => {
                 let listed = self.cpus.iter().map(|cpu| cpu.pending.load(Relaxed));
-                (&self.spis, listed.fold(0, |all, one| all | (one >> 32) as u32))
+                (&self.spis, listed.fold(0, |all, one| all | (one >> 32) as u32), self.rung())
             }
         };
         let read = |field| bank.read(field, listed);
         States {
             enabled: read(Field::SetEnable),
-            pending: read(Field::SetPending),
+            pending: read(Field::SetPending) | rung,
             active: read(Field::SetActive),
         }
     }

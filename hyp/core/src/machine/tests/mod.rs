@@ -5,6 +5,7 @@ mod calls;
 mod counts;
 mod devices;
 mod disk;
+mod groups;
 mod interrupts;
 mod random;
 mod traps;

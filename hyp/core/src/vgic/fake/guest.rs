@@ -17,7 +17,7 @@ pub const SGI: u64 = 0x1_0000;
 /// An edge of SPI `intid`: a group's comes by its doorbell.
 pub fn pulse(vgic: &Vgic, intid: u32) -> VcpuSet {
     match intid.checked_sub(GROUP_INTID) {
-        Some(door) if (door as usize) < MAX_GROUPS => vgic.ring(door as u8),
+        Some(door) if (door as usize) < MAX_GROUPS => vgic.ring(door as u8).vcpus(),
         _ => vgic.pulse_spi(IntId(intid)),
     }
 }

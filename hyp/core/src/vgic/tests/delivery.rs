@@ -75,6 +75,53 @@ fn a_ring_that_comes_behind_a_clear_of_the_pending_state_is_not_cleared_with_it(
 }
 
 #[test]
+fn a_ring_that_its_vcpu_has_not_found_is_pending_for_all_who_ask_and_can_be_cleared() {
+    for off in [false, true] {
+        let mut g = Guest::new(2);
+        let _ = g.pulse(40);
+        assert_eq!(g.ack(0), 40);
+        g.end(0, 40);
+        if off {
+            let (me, cpu) = &mut g.cpus[0];
+            let _ = g.vgic.park(me, cpu, true);
+        }
+        let _ = g.pulse(40);
+        let _ = g.pulse(41);
+        let pending = |g: &mut Guest| (g.gicd_read(1, 0x204), g.vgic.states(None).pending);
+        assert_eq!(pending(&mut g), (3 << 8, 3 << 8));
+        let _ = g.gicd_by(1, 0x284, 4, 1 << 8);
+        assert_eq!(pending(&mut g), (1 << 9, 1 << 9));
+        assert_eq!(g.ack(0), 41);
+        g.end(0, 41);
+        assert_eq!(g.ack(0), SPURIOUS, "off before: {off}");
+    }
+}
+
+#[test]
+fn a_ring_that_its_vcpu_has_not_found_goes_where_the_doorbell_is_routed_to() {
+    for off in [false, true] {
+        let mut g = Guest::new(2);
+        let _ = g.pulse(40);
+        assert_eq!(g.ack(0), 40);
+        g.end(0, 40);
+        if off {
+            let (me, cpu) = &mut g.cpus[0];
+            let _ = g.vgic.park(me, cpu, true);
+        }
+        // An SGI that came before stays.
+        let (me, cpu) = &mut g.cpus[1];
+        let _ = g.vgic.sgi1r(me, cpu, 5 << 24 | 1);
+        let _ = g.pulse(40);
+        let _ = g.gicd_by(1, 0x6000 + 8 * 40, 8, 1);
+        assert_eq!(g.ack(1), 40, "off before: {off}");
+        g.end(1, 40);
+        assert_eq!(g.ack(0), 5);
+        g.end(0, 5);
+        assert_eq!((g.ack(0), g.ack(1)), (SPURIOUS, SPURIOUS));
+    }
+}
+
+#[test]
 fn sgis_that_come_together_with_a_ring_are_taken_as_well() {
     for mut g in [Guest::new(2), Guest::v2(2)] {
         let _ = g.pulse(40);

@@ -355,7 +355,7 @@ fn no_ring_is_lost_that_comes_from_outside_while_the_doorbell_is_moved_and_disab
             scope.spawn(move || {
                 for ring in 1..=RINGS {
                     made.store(ring, SeqCst);
-                    kick(vgic.ring(2));
+                    kick(vgic.ring(2).vcpus());
                     // Some follow each other at once, for some the guest has to be done.
                     while ring % 3 == 0 && seen.load(SeqCst) < ring {
                         std::thread::yield_now();

@@ -86,8 +86,11 @@ impl Vgic {
         let cpu = self.shared(me.id);
         let sources = cpu.waiting(sgi).load(Relaxed);
         if sources == 0 {
-            // Taken already, with others of its kind.
-            return VcpuSet::EMPTY;
+            // Taken already, with others of its kind; or a GICv3's, which came with a doorbell that was taken back.
+            return match self.model {
+                Model::V2 => VcpuSet::EMPTY,
+                Model::V3 => self.raise_slowly(me, lrs, sgi, false),
+            };
         }
         let source = lr::sourced(sources.trailing_zeros());
         if sources.is_power_of_two()
@@ -104,7 +107,7 @@ impl Vgic {
     fn latch_sgis(&self, me: &VgicCpu, sgis: u32) {
         let cpu = self.shared(me.id);
         for sgi in members(sgis.into()) {
-            if cpu.waiting(sgi).load(Relaxed) != 0 {
+            if self.model == Model::V3 || cpu.waiting(sgi).load(Relaxed) != 0 {
                 cpu.bank.latch.set(1 << sgi);
             }
         }
