@@ -2,7 +2,8 @@
 //! page, and one that sleeps on a shared core.
 //!
 //! The handler has YIELD behind its write, as the loop of whoever waits for that: QEMU, which runs one CPU after the other here,
-//! goes to the next one there, so that nothing is counted that the member does afterwards. The members are other guests with this same program, which write to the region what they did.
+//! goes to the next one there, so that nothing is counted that the member does afterwards. The members are other guests with this
+//! same program, which write to the region what they did.
 #![allow(unsafe_code, reason = "the instructions between two reads of the counter are counted")]
 
 use core::arch::asm;

@@ -44,7 +44,7 @@ impl Group {
 
     /// Members of an odd index call, the others use the doorbell's page.
     fn calls(&self) -> bool {
-        self.node.index % 2 != 0
+        self.node.index & 1 != 0
     }
 
     fn ring(&self, whom: u32) {
