@@ -40,7 +40,7 @@ pub fn run(machine: &Machine, tally: &mut Tally) {
     let Some(node) = machine.groups().first() else { return };
     let member = Member::new(node);
     let lives = member.word(member.me()) >> LIVES_SHIFT;
-    let way = WAYS.get(lives as usize - 1).copied();
+    let way = lives.checked_sub(1).and_then(|life| WAYS.get(life as usize)).copied();
     let leaver = Leaver { member: &member, goes: Cell::new(None) };
     let everyone = u32::MAX >> (32 - member.members());
     let Some(mut barrier) = Barrier::new(member.words(), &leaver) else {

@@ -13,5 +13,5 @@ pub const TAKE: u16 = 0x7e6;
 pub const DONE: u64 = 0;
 /// Who would be rung was interrupted too often: nothing is done, and the call is to be made again.
 pub const TOO_SOON: u64 = 1;
-/// The guest has no such group: NOT_SUPPORTED of the SMC Calling Convention (Arm DEN 0028 7.1).
+/// The guest has no such group, or there is no such call: NOT_SUPPORTED of the SMC Calling Convention (Arm DEN 0028 7.1).
 pub const NO_GROUP: u64 = u64::MAX;

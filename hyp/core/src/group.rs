@@ -93,6 +93,11 @@ impl Member {
             && self.rang.load(Ordering::Relaxed) & by == 0
     }
 
+    /// What a ring that interrupts it counts for, where one that nobody watches is `price`.
+    fn cost(&self, price: u64) -> u64 {
+        if self.watched.load(Ordering::Relaxed) { budget::GPIO * price } else { price }
+    }
+
     /// Takes what is pending of `bits`.
     fn take(&self, bits: u64) -> u64 {
         // What was noted before the interrupt that the guest took (`Vgic::ring`).
@@ -341,14 +346,15 @@ impl Share {
             return if whom == doorbell::ALL { self.ring_all(hw, me) } else { Rung::Done };
         };
         let (by, now) = (self.bit(), hw.now());
-        if member.is_spared(now, by) && !me.budget.insists(now, group.price) {
+        if member.is_spared(now, by) && !me.budget.insists(now, member.cost(group.price)) {
             return Rung::Held;
         }
-        group.ring(hw, member, by, now);
+        // Before the ring, whose answer may be quick.
         let bit = 1 << (whom % MAX_MEMBERS as u32);
         if me.rang.load(Ordering::Relaxed) & bit == 0 {
             me.rang.fetch_or(bit, Ordering::Relaxed);
         }
+        group.ring(hw, member, by, now);
         Rung::Done
     }
 
@@ -356,12 +362,13 @@ impl Share {
     #[inline(never)]
     fn ring_all(&self, hw: &impl Hw, me: &Member) -> Rung {
         let (group, by, now) = (&*self.group, self.bit(), hw.now());
-        let is_spared = |member: &Member| member.is_spared(now, by);
-        if group.others(self.index).any(is_spared) && !me.budget.insists(now, group.price) {
+        let spared = || group.others(self.index).filter(|member| member.is_spared(now, by));
+        let cost = spared().map(|member| member.cost(group.price)).max();
+        if cost.is_some_and(|cost| !me.budget.insists(now, cost)) {
             return Rung::Held;
         }
-        group.others(self.index).for_each(|member| group.ring(hw, member, by, now));
         me.rang.store(u32::MAX, Ordering::Relaxed);
+        group.others(self.index).for_each(|member| group.ring(hw, member, by, now));
         Rung::Done
     }
 

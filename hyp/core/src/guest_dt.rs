@@ -271,8 +271,9 @@ fn gpio(node: &mut Writer, groups: &[GroupDt<'_>]) {
 }
 
 /// A binding of our own (`docs/groups.md`), in which `uio_pdrv_genirq` finds what it needs; and the region once more, as Linux's
-/// `pmem-region.txt` has it, so that a kernel without that driver maps it as it maps its own memory. That binding has no word for memory that may only be read, and
-/// Linux faults where it writes to some: such a region has another name, by which only who asks for it gets Linux's driver.
+/// `pmem-region.txt` has it, so that a kernel without that driver maps it as it maps its own memory. That binding has no word for
+/// memory that may only be read, and Linux faults where it writes to some: such a region has another name, by which only who asks
+/// for it gets Linux's driver.
 fn group(root: &mut Writer, slot: u64, group: &GroupDt<'_>) {
     let doorbell = layout::DOORBELL_BASE + slot * layout::DOORBELL_SIZE;
     let membership = layout::MEMBERSHIP_BASE + slot * layout::MEMBERSHIP_SIZE;

@@ -5,8 +5,7 @@
 /// Sorts by `key`, by insertion: in as many steps as pairs are out of order.
 pub(crate) fn sort_by_key<T, K: Ord>(list: &mut [T], key: impl Fn(&T) -> K) {
     for end in 2..=list.len() {
-        let sorted = list.get_mut(..end).unwrap_or_default();
-        let mut rest = sorted;
+        let mut rest = list.get_mut(..end).unwrap_or_default();
         while let [.., before, last] = rest
             && key(before) > key(last)
         {

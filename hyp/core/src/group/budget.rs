@@ -41,10 +41,12 @@ impl Budget {
     }
 
     /// Whether the guest, which would ring too soon, does so all the same: it has not for a long time.
+    ///
+    /// `cost` is what that counts for with who is rung: it insists the more seldom, the more it takes.
     #[cold]
-    pub(super) fn insists(&self, now: u64, price: u64) -> bool {
+    pub(super) fn insists(&self, now: u64, cost: u64) -> bool {
         let from = self.insists_from.load(Relaxed);
-        let next = now + INSIST * price;
+        let next = now + INSIST * cost;
         now >= from && self.insists_from.compare_exchange(from, next, Relaxed, Relaxed).is_ok()
     }
 

@@ -366,3 +366,28 @@ fn who_rings_all_gets_through_where_others_storm_two_of_them_in_turns() {
     assert!(longest.max(held) <= limit + limit / 50, "held for {longest} microseconds");
     assert!(done < 90_000, "it was held at times");
 }
+
+#[test]
+fn a_program_that_all_others_wake_without_end_leaves_its_guest_as_much_time_as_the_limit_does() {
+    let hw = hw();
+    let members = [0; 32].map(|slot| member(slot, Access::ReadWrite));
+    let group = Arc::new(Group::new(&hw, "ring".into(), Vec::new(), PAGE, members.into()));
+    let share = |index| Share { group: group.clone(), index };
+    let victim = share(0);
+    let _vm = listens(&victim);
+    victim.watch(true);
+    let others: Vec<Share> = (1..32).map(share).collect();
+    let (ticks, step) = (100_000, 5 * hw.counter_hz() / 1_000_000);
+    let mut wakes = 0;
+    for n in 0..ticks {
+        hw.clock.set(hw.clock.get() + step);
+        for other in &others {
+            let _ = other.ring(&hw, if n % 2 == 0 { 0 } else { doorbell::ALL });
+            wakes += u64::from(victim.read(doorbell::PENDING, 4) != Some(0));
+        }
+    }
+    // Half a second; each counts for eight.
+    let most = BURST / 8 + INTERRUPTS_A_SECOND / 8 / 2;
+    assert!(wakes <= most + most / 20, "{wakes} of {most}");
+    assert!(wakes > most / 2, "{wakes} of {most}: nobody is held for ever");
+}

@@ -1,4 +1,4 @@
-//! Loads and stores to the devices that no guest is in a hurry for, kept out of the way of the others.
+//! Loads and stores to doorbells, and to the devices that no guest is in a hurry for, kept out of the way of the others.
 
 use tessera_abi::group::doorbell::RING;
 use tessera_abi::layout;

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use tessera_abi::hypercall::{RING, TAKE};
 use tessera_abi::layout::{PMU_INTID, VTIMER_INTID};
 
 use super::Record;
@@ -163,6 +164,7 @@ impl Event {
                 Some(PMU_INTID) => Cause::Pmu,
                 Some(_) => Cause::Board,
             },
+            Self::Call { smc: false, immediate: RING | TAKE, .. } => Cause::Doorbell,
             Self::Call { smc: false, .. } => Cause::Hvc,
             Self::Call { smc: true, .. } => Cause::Smc,
             Self::Register(access) => match name_of(access.reg()) {

@@ -1,13 +1,9 @@
 //! Thirty-two interrupts: a word of one bit each for every property.
 //!
 //! A vCPU's SGIs and PPIs are one bank, the guest's SPIs another, so everything is written once. The words are atomics
-//! because a redistributor may be written by any vCPU; the bank of the SPIs changes only under the lock of its routes, but for the
-//! latch, which doorbells set without ([`super::doors`]).
+//! because a redistributor may be written by any vCPU; the bank of the SPIs changes only under the lock of its routes.
 
-use core::sync::atomic::{
-    AtomicU8, AtomicU32,
-    Ordering::{Relaxed, Release},
-};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 use super::{lr, priority_bits};
 
@@ -186,7 +182,7 @@ impl Bank {
 /// A word of bits that several cores change, a bit at a time.
 ///
 /// Relaxed throughout: who changes state for another vCPU says so afterwards by a release store to that vCPU's news,
-/// or under the lock of the routes, or has the fences that [`super::doors`] tells of.
+/// or under the lock of the routes.
 #[derive(Default)]
 pub(super) struct Word(AtomicU32);
 
@@ -205,12 +201,6 @@ impl Word {
     #[inline]
     pub fn set(&self, bits: u32) -> u32 {
         self.0.fetch_or(bits, Relaxed)
-    }
-
-    /// Sets bits. Who sees them and then has an acquire fence sees what was written before.
-    #[inline]
-    pub fn publish(&self, bits: u32) {
-        self.0.fetch_or(bits, Release);
     }
 
     /// Clears bits; returns what was there.

@@ -8,10 +8,12 @@
 //! **Why no ring is lost.** Word that a vCPU finds and cannot use makes the SPI pending, and whoever it is for then is told, with
 //! the routes locked. A vCPU that is off finds nothing; it is owed the interrupt until that is routed to another. So who routes
 //! it says whom it is for, and then takes word back from whom it was for; who rings leaves word, and then asks again whom it is
-//! for. A fence is between the two on either side, so one of them sees the other. Word that has not been found is pending for all who ask.
+//! for. A fence is between the two on either side, so one of them sees the other. Word that has not been found is pending for all who
+//! ask, and gone when they clear that. For as long as a vCPU that found it and cannot use it waits for the routes, it is as if it
+//! came later.
 
 use core::sync::atomic::{
-    Ordering::{Relaxed, SeqCst},
+    Ordering::{Acquire, Relaxed, SeqCst},
     fence,
 };
 
@@ -77,12 +79,14 @@ impl Vgic {
     #[cold]
     #[inline(never)]
     fn ring_slowly(&self, n: u8) -> VcpuSet {
+        // Who rings has one in any case: what it looks at behind this comes after what it noted before (`Share::watch`).
+        fence(SeqCst);
         let routes = self.routes.lock();
         let to = self.doors[usize::from(n) % MAX_GROUPS].load(Relaxed);
         if to != NOBODY && self.spis.forwards(self.groups()) & spi(n) != 0 {
             return self.announce(VcpuId(to), ODD | news(n));
         }
-        self.spis.latch.publish(spi(n));
+        self.spis.latch.set(spi(n));
         self.tell(&routes, 0, spi(n))
     }
 
@@ -91,11 +95,11 @@ impl Vgic {
     #[inline(never)]
     fn ring_again(&self, n: u8, former: VcpuId) -> VcpuSet {
         let routes = self.routes.lock();
-        if self.shared(former).news.fetch_and(!news(n), Relaxed) & news(n) == 0 {
+        if self.shared(former).news.fetch_and(!news(n), Acquire) & news(n) == 0 {
             // Found, by the one or by who routed it.
             return VcpuSet::EMPTY;
         }
-        self.spis.latch.publish(spi(n));
+        self.spis.latch.set(spi(n));
         self.tell(&routes, 0, spi(n))
     }
 
@@ -110,11 +114,8 @@ impl Vgic {
             door.store((0..MAX_VCPUS as u8).find(is_it).unwrap_or(NOBODY), Relaxed);
         }
         fence(SeqCst);
-        let spis = changed & DOOR_SPIS;
-        let rung = self.take_rung(spis);
-        if rung != 0 {
-            self.spis.latch.publish(rung);
-        }
+        let rung = self.take_rung(changed);
+        self.spis.latch.set(rung);
     }
 
     /// The doors' SPIs that rang and were not found yet.
@@ -127,7 +128,10 @@ impl Vgic {
     #[inline(always)]
     pub(super) fn take_rung(&self, spis: u32) -> u32 {
         let news = (spis & DOOR_SPIS) >> DOOR_SPI << DOOR_NEWS;
-        let take = |all, cpu: &Shared| all | cpu.news.fetch_and(!news, Relaxed) & news;
+        if news == 0 {
+            return 0;
+        }
+        let take = |all, cpu: &Shared| all | cpu.news.fetch_and(!news, Acquire) & news;
         self.cpus.iter().fold(0, take) >> DOOR_NEWS << DOOR_SPI
     }
 
@@ -197,7 +201,7 @@ impl Vgic {
         let mut kick = VcpuSet::EMPTY;
         if left != 0 {
             let routes = self.routes.lock();
-            self.spis.latch.publish(left);
+            self.spis.latch.set(left);
             // Another vCPU has them in a list register still, or they were just routed to another.
             let gone = left & self.spis.asserted() & !routes.free_for(me.id);
             if gone != 0 {
@@ -216,7 +220,8 @@ impl Vgic {
 
     /// Notes for which doorbells the vCPU is armed from now on. What stands against one later, a request or too many
     /// interrupts, folds the list registers, and that takes the note back: whoever changes an SPI recalls the vCPU that has it
-    /// in a list register, before anybody can rely on the change.
+    /// in a list register, before anybody can rely on the change. One that gives that up without a fold stays armed, and is
+    /// kicked for nothing once if the SPI is disabled then.
     fn arm(&self, me: &VgicCpu) {
         let edges = spis(me.resident & !me.by_line) & DOOR_SPIS;
         let armed = if me.overflowing() { 0 } else { edges & self.spis.forwards(self.groups()) };

@@ -352,16 +352,18 @@ fn no_ring_is_lost_that_comes_from_outside_while_the_doorbell_is_moved_and_disab
             set.iter().for_each(|vcpu| kicks[vcpu.0 as usize].store(1, SeqCst));
         };
         std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for ring in 1..=RINGS {
-                    made.store(ring, SeqCst);
-                    kick(vgic.ring(2).vcpus());
-                    // Some follow each other at once, for some the guest has to be done.
-                    while ring % 3 == 0 && seen.load(SeqCst) < ring {
-                        std::thread::yield_now();
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    for _ in 0..RINGS / 2 {
+                        let ring = made.fetch_add(1, SeqCst) + 1;
+                        kick(vgic.ring(2).vcpus());
+                        // Some follow each other at once, for some the guest has to be done.
+                        while ring % 3 == 0 && seen.load(SeqCst) < ring {
+                            std::thread::yield_now();
+                        }
                     }
-                }
-            });
+                });
+            }
             for (v, (me, cpu)) in cpus.iter_mut().enumerate() {
                 scope.spawn(move || {
                     let mut random = Random(round * 100 + v as u64);
@@ -395,7 +397,7 @@ fn no_ring_is_lost_that_comes_from_outside_while_the_doorbell_is_moved_and_disab
     }
 }
 
-/// Moves the third doorbell's SPI, or disables and enables it.
+/// Moves the third doorbell's SPI, disables and enables it, changes its group or its priority and back, or makes it pending.
 fn door_disturbed(
     vgic: &Vgic,
     me: &mut VgicCpu,
@@ -405,9 +407,14 @@ fn door_disturbed(
     let (spi, bit) = (u64::from(GROUP_INTID) + 2, 1 << (GROUP_INTID + 2 - 32));
     let target = random.below(3);
     let mut write = |offset, size, value| vgic.gicd_write(me, cpu, offset, size, value).unwrap();
-    match (random.below(2), vgic.model()) {
+    match (random.below(6), vgic.model()) {
         (0, Model::V3) => write(0x6000 + 8 * spi, 8, target),
         (0, Model::V2) => write(0x800 + spi, 1, 1 << target),
+        (1, Model::V3) => write(0x84, 4, 0xffff_ffff & !bit).union(write(0x84, 4, 0xffff_ffff)),
+        (2, _) => write(0x400 + spi, 1, 0x80).union(write(0x400 + spi, 1, 0xa0)),
+        (3, _) => write(0x204, 4, bit),
+        (4, Model::V3) => write(0, 4, 0).union(write(0, 4, 3)),
+        (4, Model::V2) => write(0, 4, 0).union(write(0, 4, 1)),
         _ => write(0x184, 4, bit).union(write(0x104, 4, bit)),
     }
 }
