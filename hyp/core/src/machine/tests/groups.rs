@@ -10,8 +10,11 @@ use crate::stage2::Access;
 /// The page of the guest's second doorbell.
 const PAGE: u64 = DOORBELL_BASE + DOORBELL_SIZE;
 
+/// The core of the other member's first vCPU.
+pub const OTHER: CpuId = CpuId(2);
+
 /// A guest in two groups, which is the second member of each; and the other member of the second, which lives.
-fn member() -> (Exits<FakeHw>, Share, Arc<Vm>) {
+pub fn member() -> (Exits<FakeHw>, Share, Arc<Vm>) {
     let mut guest = exits();
     guest.hw.clock.set(guest.hw.counter_hz());
     let share = |slot: u8| {
@@ -28,7 +31,7 @@ fn member() -> (Exits<FakeHw>, Share, Arc<Vm>) {
         let mut lrs = Lrs { lr: [0; 4], hcr: 0 };
         let _ = vm.vgic.gicd_write(&mut me, &mut lrs, register, 4, value).unwrap();
     }
-    vm.cpus = [CpuId(2), CpuId(3)].into();
+    vm.cpus = [OTHER, CpuId(3)].into();
     let vm = Arc::new(vm);
     other.begin(&vm);
     guest.vm.groups = vec![first, second];
@@ -50,10 +53,10 @@ impl Exits<FakeHw> {
 fn a_call_rings_as_a_store_does() {
     let (mut guest, other, _vm) = member();
     assert_eq!(guest.hypercall(hypercall::RING, 1, 0), [DONE, 0]);
-    assert_eq!(guest.hw.events(), [Event::Kick(CpuId(2))]);
+    assert_eq!(guest.hw.events(), [Event::Kick(OTHER)]);
     assert_eq!(other.read(PENDING, 4), Some(0b10));
     guest.store_ok(PAGE + RING, 0);
-    assert_eq!(guest.hw.events(), [Event::Kick(CpuId(2))]);
+    assert_eq!(guest.hw.events(), [Event::Kick(OTHER)]);
     assert_eq!(other.read(PENDING, 4), Some(0b10));
     for whom in [u64::from(ALL), 7 << 32] {
         assert_eq!(guest.hypercall(hypercall::RING, 1, whom)[0], DONE, "the upper half is nothing");
