@@ -98,8 +98,8 @@ const RUSTFLAGS_VARIABLE: &str = "CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RU
 /// And no instruction is moved out of a loop late: the loop is the one around the guest, over which no register keeps its
 /// value, so what was moved out of it is fetched again at each exit.
 ///
-/// And all that Rust addresses in the image lies within 1 MiB of the code that does, so an address takes one instruction, not two. If they ever
-/// do not, the linker says so.
+/// And all that Rust addresses in the image lies within 1 MiB of the code that does, so an address takes one instruction, not two.
+/// If it ever does not, the linker says so.
 const EL2_RUSTFLAGS: &str = "-Cforce-frame-pointers=yes -Ctarget-feature=-strict-align \
     -Cllvm-args=-disable-machine-licm -Ccode-model=tiny";
 

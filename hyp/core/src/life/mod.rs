@@ -140,6 +140,7 @@ impl Life {
         self.starts.load(Ordering::Relaxed)
     }
 
+    /// One copy of taking the lock, for all that do.
     #[inline(never)]
     #[track_caller]
     fn inner(&self) -> impl DerefMut<Target = Inner> {

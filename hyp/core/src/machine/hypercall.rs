@@ -31,7 +31,8 @@ pub fn answer(vm: &Vm, vcpu: &mut Vcpu, immediate: u16, hw: &impl Hw) {
             vcpu.registers.x[1] = changed.into();
         }
         _ => {
-            vcpu.observed.exits.count(Cause::Hvc);
+            let known = matches!(immediate, RING | TAKE);
+            vcpu.observed.exits.count(if known { Cause::Doorbell } else { Cause::Hvc });
             vcpu.registers.x[0] = NO_GROUP;
         }
     }

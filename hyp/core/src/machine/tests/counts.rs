@@ -1,5 +1,7 @@
 //! What is counted of all this.
 
+use tessera_abi::hypercall;
+
 use super::*;
 use crate::counters::Cause;
 use crate::disk::{DiskError, DiskOp, DiskRequest, Tag};
@@ -12,6 +14,9 @@ fn each_exit_is_counted_once_under_the_cause_that_the_ring_tells() {
     let devices = [GICD_BASE, GICR_BASE, UART_IMSC, VIRTIO_BASE, GICC_DIR_BASE, 0x1000, RAM_BASE];
     let mut exits_made: Vec<(u64, u64)> = vec![
         (class(ec::HVC64), 0),
+        (class(ec::HVC64) | 1, 0),
+        (class(ec::HVC64) | u64::from(hypercall::RING), 0),
+        (class(ec::HVC64) | u64::from(hypercall::TAKE), 0),
         (class(ec::SMC64), 0),
         (sysreg(SGI1R, 0), 0),
         (sysreg(SGI1R, iss::READ), 0),

@@ -61,12 +61,18 @@ fn a_doorbell_rings_where_it_is_routed_to_also_while_another_has_it_or_none_may(
     assert_eq!(g.ack(1), 40);
 }
 
-#[test]
-fn a_ring_that_comes_behind_a_clear_of_the_pending_state_is_not_cleared_with_it() {
+/// A guest whose doorbell 40 rang before, for vCPU 0, which has ended that.
+fn rung_before() -> Guest {
     let mut g = Guest::new(2);
     let _ = g.pulse(40);
     assert_eq!(g.ack(0), 40);
     g.end(0, 40);
+    g
+}
+
+#[test]
+fn a_ring_that_comes_behind_a_clear_of_the_pending_state_is_not_cleared_with_it() {
+    let mut g = rung_before();
     // vCPU 1 clears what vCPU 0 may have; before that one looks, the doorbell rings.
     let (me, cpu) = &mut g.cpus[1];
     let _ = g.vgic.gicd_write(me, cpu, 0x284, 4, 1 << 8).unwrap();
@@ -77,10 +83,7 @@ fn a_ring_that_comes_behind_a_clear_of_the_pending_state_is_not_cleared_with_it(
 #[test]
 fn a_ring_that_its_vcpu_has_not_found_is_pending_for_all_who_ask_and_can_be_cleared() {
     for off in [false, true] {
-        let mut g = Guest::new(2);
-        let _ = g.pulse(40);
-        assert_eq!(g.ack(0), 40);
-        g.end(0, 40);
+        let mut g = rung_before();
         if off {
             let (me, cpu) = &mut g.cpus[0];
             let _ = g.vgic.park(me, cpu, true);
@@ -100,10 +103,7 @@ fn a_ring_that_its_vcpu_has_not_found_is_pending_for_all_who_ask_and_can_be_clea
 #[test]
 fn a_ring_that_its_vcpu_has_not_found_goes_where_the_doorbell_is_routed_to() {
     for off in [false, true] {
-        let mut g = Guest::new(2);
-        let _ = g.pulse(40);
-        assert_eq!(g.ack(0), 40);
-        g.end(0, 40);
+        let mut g = rung_before();
         if off {
             let (me, cpu) = &mut g.cpus[0];
             let _ = g.vgic.park(me, cpu, true);
